@@ -1,0 +1,43 @@
+package dataclass
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"log/slog"
+)
+
+const redacted = "[redacted]"
+
+// Secret holds personal data and shows it to nobody but a caller of Reveal or
+// RevealString. Every printing, encoding and logging form is "[redacted]".
+type Secret struct{ value []byte }
+
+// NewSecret takes the bytes over; the caller does not use them again.
+func NewSecret(value []byte) Secret { return Secret{value} }
+
+// Reveal gives the value itself. Grep for this call to find every use.
+func (s Secret) Reveal() []byte { return s.value }
+
+// RevealString is Reveal as a string.
+func (s Secret) RevealString() string { return string(s.value) }
+
+// Len is the length in bytes.
+func (s Secret) Len() int { return len(s.value) }
+
+// Equal compares in constant time.
+func (s Secret) Equal(o Secret) bool { return subtle.ConstantTimeCompare(s.value, o.value) == 1 }
+
+// String implements fmt.Stringer.
+func (Secret) String() string { return redacted }
+
+// GoString implements fmt.GoStringer.
+func (Secret) GoString() string { return redacted }
+
+// Format implements fmt.Formatter for every verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// LogValue implements slog.LogValuer.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText keeps the value out of JSON and every other encoding.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
