@@ -1,0 +1,284 @@
+package audit
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"secureapi/handler/rowstore"
+)
+
+const (
+	checkpointsPartition = "checkpoints"
+	// idleAfter is how long an open stream may rest before the sealer closes
+	// it; its writer, if it lives, goes on in a new one.
+	idleAfter = 15 * time.Minute
+	// maxStreams bounds a checkpoint's body.
+	maxStreams = 3000
+)
+
+// ErrRace: another sealer wrote this checkpoint. Nothing is left to do.
+var ErrRace = errors.New("another sealer was first")
+
+// Broken is a stream that does not verify. Sealing does not go past it.
+type Broken struct {
+	Stream string
+	Seq    uint64
+	What   string
+}
+
+// Error implements error.
+func (b *Broken) Error() string {
+	return fmt.Sprintf("audit stream %s is broken at entry %d: %s", b.Stream, b.Seq, b.What)
+}
+
+// Position is how far a stream is sealed.
+type Position struct {
+	Stream string `json:"stream"`
+	Next   uint64 `json:"next"`
+	Last   hash   `json:"last"`
+	Closed bool   `json:"closed,omitzero"`
+}
+
+// Checkpoint says that everything up to its positions was verified.
+type Checkpoint struct {
+	Number   uint64     `json:"number"`
+	Previous hash       `json:"previous"`
+	Time     time.Time  `json:"time"`
+	Entries  uint64     `json:"entries"`
+	Streams  []Position `json:"streams"`
+}
+
+// Sealer verifies the log and writes checkpoints. Any number may run.
+type Sealer struct{ Options }
+
+// NewSealer returns a Sealer.
+func NewSealer(o Options) (*Sealer, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	return &Sealer{o}, nil
+}
+
+// Seal verifies each stream since the last checkpoint and writes the next.
+func (s *Sealer) Seal(ctx context.Context) (Checkpoint, error) {
+	key, err := s.MACKey(ctx)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("audit MAC key: %w", err)
+	}
+	latest, version, hashed, err := latest(ctx, s.Store, key)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	sealed := make(map[string]Position, len(latest.Streams))
+	for _, p := range latest.Streams {
+		sealed[p.Stream] = p
+	}
+	next := Checkpoint{Number: latest.Number + 1, Previous: hashed, Time: s.Clock().UTC(), Entries: latest.Entries}
+	streams, err := registrations(ctx, s.Store, key, streamsPartition)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	if len(streams) > maxStreams {
+		return Checkpoint{}, fmt.Errorf("sealing audit log: %d streams are open", len(streams))
+	}
+	for _, r := range streams {
+		before := sealed[r.Stream]
+		position, err := s.verify(ctx, key, r, before)
+		if err != nil {
+			return Checkpoint{}, err
+		}
+		next.Entries += position.Next - before.Next
+		next.Streams = append(next.Streams, position)
+		delete(sealed, r.Stream)
+	}
+	for stream, p := range sealed {
+		if !p.Closed {
+			return Checkpoint{}, &Broken{Stream: stream, Seq: p.Next, What: "stream is no longer registered"}
+		}
+	}
+	if err := s.write(ctx, key, next, version); err != nil {
+		return Checkpoint{}, err
+	}
+	return next, s.retire(ctx, key, next)
+}
+
+// verify walks a stream from its sealed position to its head.
+func (s *Sealer) verify(ctx context.Context, key []byte, r registration, from Position) (Position, error) {
+	row, err := s.Store.Get(ctx, r.Stream, headKey)
+	if errors.Is(err, rowstore.ErrNotFound) {
+		if from.Next > 0 {
+			return from, &Broken{Stream: r.Stream, Seq: from.Next, What: "head is gone"}
+		}
+		// Registered, and nothing written yet; or never, when it is old.
+		return Position{Stream: r.Stream, Closed: s.Clock().Sub(r.Opened) > idleAfter}, nil
+	}
+	if err != nil {
+		return from, fmt.Errorf("reading stream head: %w", err)
+	}
+	var h head
+	if err := openRow(key, row, &h); err != nil || h.Stream != r.Stream {
+		return from, &Broken{Stream: r.Stream, Seq: from.Next, What: "head is forged"}
+	}
+	if h.Next < from.Next {
+		return from, &Broken{Stream: r.Stream, Seq: h.Next, What: "head was rolled back behind a checkpoint"}
+	}
+	if err := walk(ctx, s.Store, key, r.Stream, from, h, nil); err != nil {
+		return from, err
+	}
+	position := Position{Stream: r.Stream, Next: h.Next, Last: h.Last, Closed: h.State == stateClosed}
+	if !position.Closed && s.Clock().Sub(h.Updated) > idleAfter {
+		m, err := headMutation(key, &stream{id: r.Stream, next: h.Next, last: h.Last, version: row.Version}, stateClosed, s.Clock().UTC())
+		if err != nil {
+			return from, err
+		}
+		_, err = s.Store.Apply(ctx, r.Stream, []rowstore.Mutation{m})
+		// Where it changed meanwhile it is not idle: the next run sees.
+		position.Closed = err == nil
+	}
+	return position, nil
+}
+
+// walk verifies entries [from.Next, h.Next) and that they end in the head's
+// hash. visit, where given, gets each entry.
+func walk(
+	ctx context.Context, store Store, key []byte, id string, from Position, h head, visit func(seq uint64, entry []byte) error,
+) error {
+	seq, last := from.Next, from.Last
+	page := rowstore.Range{From: entryKey(seq), To: entryKey(h.Next), Limit: rowstore.MaxPage}
+	for page.From != "" && seq < h.Next {
+		rows, next, err := store.List(ctx, id, page)
+		if err != nil {
+			return fmt.Errorf("reading audit entries: %w", err)
+		}
+		for _, row := range rows {
+			if row.Key != entryKey(seq) {
+				return &Broken{Stream: id, Seq: seq, What: "an entry is missing"}
+			}
+			last = last.chain(row.Body)
+			if !hmac.Equal([]byte(entryMAC(key, id, seq, last)), []byte(row.Attributes[macAttribute])) {
+				return &Broken{Stream: id, Seq: seq, What: "an entry was altered"}
+			}
+			if visit != nil {
+				if err := visit(seq, row.Body); err != nil {
+					return err
+				}
+			}
+			seq++
+		}
+		page.From = next
+	}
+	if seq != h.Next {
+		return &Broken{Stream: id, Seq: seq, What: "entries are missing at the end"}
+	}
+	if last != h.Last {
+		return &Broken{Stream: id, Seq: seq, What: "the chain does not end in the head"}
+	}
+	return nil
+}
+
+// write stores the checkpoint and moves the latest, or ErrRace.
+func (s *Sealer) write(ctx context.Context, key []byte, c Checkpoint, version string) error {
+	row, err := macedRow(key, checkpointsPartition, checkpointKey(c.Number), c)
+	if err != nil {
+		return err
+	}
+	pointer := row
+	pointer.Key, pointer.Body, pointer.Version = headKey, nil, version
+	pointer.Attributes = map[string]string{"Number": checkpointKey(c.Number)}
+	move := rowstore.Mutation{Action: rowstore.Replace, Row: pointer}
+	if version == "" {
+		move.Action = rowstore.Insert
+	}
+	_, err = s.Store.Apply(ctx, checkpointsPartition, []rowstore.Mutation{{Action: rowstore.Insert, Row: row}, move})
+	switch {
+	case errors.Is(err, rowstore.ErrExists), errors.Is(err, rowstore.ErrChanged), errors.Is(err, rowstore.ErrNotFound):
+		return ErrRace
+	case err != nil:
+		return fmt.Errorf("writing checkpoint: %w", err)
+	}
+	return nil
+}
+
+// retire takes streams that are sealed to their end off the open list.
+func (s *Sealer) retire(ctx context.Context, key []byte, c Checkpoint) error {
+	for _, p := range c.Streams {
+		if !p.Closed {
+			continue
+		}
+		row, err := s.Store.Get(ctx, streamsPartition, p.Stream)
+		if errors.Is(err, rowstore.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("retiring stream: %w", err)
+		}
+		var r registration
+		if err := openRow(key, row, &r); err != nil {
+			return &Broken{Stream: p.Stream, What: "registration is forged"}
+		}
+		moved, err := macedRow(key, closedPartition, p.Stream, r)
+		if err != nil {
+			return err
+		}
+		_, err = s.Store.Apply(ctx, closedPartition, []rowstore.Mutation{{Action: rowstore.Insert, Row: moved}})
+		if err != nil && !errors.Is(err, rowstore.ErrExists) {
+			return fmt.Errorf("retiring stream: %w", err)
+		}
+		_, err = s.Store.Apply(ctx, streamsPartition, []rowstore.Mutation{{Action: rowstore.Delete, Row: rowstore.Row{
+			Partition: streamsPartition, Key: p.Stream, Version: row.Version,
+		}}})
+		if err != nil && !errors.Is(err, rowstore.ErrNotFound) && !errors.Is(err, rowstore.ErrChanged) {
+			return fmt.Errorf("retiring stream: %w", err)
+		}
+	}
+	return nil
+}
+
+func checkpointKey(number uint64) string { return fmt.Sprintf("%020d", number) }
+
+// latest reads the newest checkpoint, the version of the pointer to it, and
+// its hash; zero values where there is none yet.
+func latest(ctx context.Context, store Store, key []byte) (c Checkpoint, version string, hashed hash, err error) {
+	pointer, err := store.Get(ctx, checkpointsPartition, headKey)
+	if errors.Is(err, rowstore.ErrNotFound) {
+		return c, "", hashed, nil
+	}
+	if err != nil {
+		return c, "", hashed, fmt.Errorf("reading checkpoint: %w", err)
+	}
+	row, err := store.Get(ctx, checkpointsPartition, pointer.Attributes["Number"])
+	if err != nil {
+		return c, "", hashed, fmt.Errorf("reading checkpoint: %w", err)
+	}
+	if err := openRow(key, row, &c); err != nil {
+		return Checkpoint{}, "", hashed, &Broken{What: "checkpoint is forged"}
+	}
+	return c, pointer.Version, sha256.Sum256(row.Body), nil
+}
+
+// registrations lists the streams of a partition in the order they were opened.
+func registrations(ctx context.Context, store Store, key []byte, partition string) ([]registration, error) {
+	var list []registration
+	page := rowstore.Range{Limit: rowstore.MaxPage}
+	for {
+		rows, next, err := store.List(ctx, partition, page)
+		if err != nil {
+			return nil, fmt.Errorf("listing streams: %w", err)
+		}
+		for _, row := range rows {
+			var r registration
+			if err := openRow(key, row, &r); err != nil {
+				return nil, &Broken{Stream: row.Key, What: "registration is forged"}
+			}
+			list = append(list, r)
+		}
+		if next == "" {
+			return list, nil
+		}
+		page.From = next
+	}
+}
