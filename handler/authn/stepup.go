@@ -1,0 +1,41 @@
+package authn
+
+import (
+	"encoding/base64"
+	"fmt"
+	"slices"
+
+	"secureapi/handler/authz"
+)
+
+// Challenge is the WWW-Authenticate value of a refused token (RFC 6750). It
+// is the same for every reason.
+func Challenge() string { return `Bearer error="invalid_token"` }
+
+// StepUpRequired: the caller is who he says, but must sign in afresh with the
+// authentication context. Challenge is "" where a sign-in cannot help.
+type StepUpRequired struct{ Challenge string }
+
+// Error implements error.
+func (*StepUpRequired) Error() string { return "a step-up sign-in is required" }
+
+// RequireStepUp returns nil for a user whose token is fresh and satisfies the
+// step-up context, else *StepUpRequired.
+func (a *Authenticator) RequireStepUp(p authz.Principal) error {
+	if p.Kind != authz.User {
+		return &StepUpRequired{}
+	}
+	age := a.now().Sub(p.IssuedAt)
+	if slices.Contains(p.AuthContexts, a.config.StepUpContext) && age <= stepUpAge && age >= -skew {
+		return nil
+	}
+	return &StepUpRequired{Challenge: a.claimsChallenge()}
+}
+
+// claimsChallenge is Microsoft's form of the step-up challenge
+// (https://learn.microsoft.com/entra/identity-platform/claims-challenge).
+func (a *Authenticator) claimsChallenge() string {
+	claims := fmt.Sprintf(`{"access_token":{"acrs":{"essential":true,"value":%q}}}`, a.config.StepUpContext)
+	return fmt.Sprintf(`Bearer realm="", authorization_uri="%s/common/oauth2/v2.0/authorize", error="insufficient_claims", claims="%s"`,
+		a.config.AuthorityHost, base64.StdEncoding.EncodeToString([]byte(claims)))
+}

@@ -1,0 +1,152 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"secureapi/handler/audit"
+	"secureapi/handler/authn"
+	"secureapi/handler/authz"
+	"secureapi/handler/telemetry"
+)
+
+const (
+	principalKey = "principal"
+	requestIDKey = "request id"
+	reasonKey    = "reason"
+)
+
+// observe gives the request an id and a trace context, and writes its one
+// event when it has ended. The id is the server's own: a client's would let
+// it write into the log.
+func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		started := s.Clock()
+		id := uuid.NewString()
+		c.Set(requestIDKey, id)
+		c.Response().Header().Set("X-Request-Id", id)
+		ctx := telemetry.WithTrace(c.Request().Context(), c.Request().Header.Get("Traceparent"))
+		c.SetRequest(c.Request().WithContext(ctx))
+		if err := next(c); err != nil {
+			c.Error(err)
+		}
+		event := telemetry.Request{
+			ID: id, Method: c.Request().Method, Route: c.Path(), Status: c.Response().Status,
+			Started: started, Duration: s.Clock().Sub(started),
+		}
+		event.Reason, _ = c.Get(reasonKey).(string)
+		if p, ok := c.Get(principalKey).(authz.Principal); ok {
+			event.Tenant, event.Caller = p.TenantID, p.ID()
+		}
+		s.Telemetry.Request(ctx, event)
+		return nil
+	}
+}
+
+// recoverPanics turns a panic into a 500. The value of a panic may hold data:
+// only its type and the stack are logged.
+func (s *server) recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			s.Logger.ErrorContext(c.Request().Context(), "panic", "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			err = errors.New("panic")
+		}()
+		return next(c)
+	}
+}
+
+// guardPath answers 404 to every path that is not written in the one
+// canonical way: the host decodes and folds paths in forwarding mode, and an
+// outsider must not reach a function's path through an encoded one.
+func guardPath(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if !canonicalPath(c.Request().RequestURI) {
+			return echo.ErrNotFound
+		}
+		return next(c)
+	}
+}
+
+func canonicalPath(uri string) bool {
+	path, _, _ := strings.Cut(uri, "?")
+	if path == "/" {
+		return true
+	}
+	if !strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") || strings.Contains(path, "//") {
+		return false
+	}
+	for i := range len(path) {
+		b := path[i]
+		if b != '/' && b != '-' && (b < '0' || b > '9') && (b < 'a' || b > 'z') && (b < 'A' || b > 'Z') {
+			return false
+		}
+	}
+	return true
+}
+
+func secureHeaders(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h := c.Response().Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+		return next(c)
+	}
+}
+
+func withDeadline(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		ctx, cancel := context.WithTimeout(c.Request().Context(), deadline)
+		defer cancel()
+		c.SetRequest(c.Request().WithContext(ctx))
+		return next(c)
+	}
+}
+
+// authenticated puts the Principal into the request. A refusal is audited:
+// by itself after a verified signature, else counted by reason.
+func (s *server) authenticated(permission authz.Permission, next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		ctx := c.Request().Context()
+		p, err := s.Auth.Authenticate(ctx, c.Request().Header.Values("Authorization"))
+		if refusal, ok := errors.AsType[*authn.Refusal](err); ok {
+			s.auditRefusal(ctx, permission, refusal)
+		}
+		if err != nil {
+			return err
+		}
+		c.Set(principalKey, p)
+		return next(c)
+	}
+}
+
+func (s *server) auditRefusal(ctx context.Context, permission authz.Permission, refusal *authn.Refusal) {
+	if !refusal.Verified {
+		s.Audit.CountRefusal(refusal.Reason)
+		return
+	}
+	err := s.Audit.Deny(ctx, audit.Entry{
+		Action: string(permission), Actor: audit.ActorOf(refusal.Principal), ReasonCode: refusal.Reason,
+	})
+	if err != nil {
+		s.Logger.ErrorContext(ctx, "denied entry not stored", "error", err)
+	}
+}
+
+// caller is the Principal of an authenticated route.
+func caller(c echo.Context) authz.Principal {
+	p, _ := c.Get(principalKey).(authz.Principal) // the zero Principal may do nothing
+	return p
+}

@@ -1,0 +1,120 @@
+// Package httpapi is the HTTP transport: routes, middleware, strict decoding
+// and RFC 9457 problems. It decides nothing about access to data: it
+// authenticates the caller, hands the Principal to one domain call, and turns
+// the outcome into an answer. The domain authorises and audits itself.
+//
+// Trust boundary: everything in a request is outside data, the headers that
+// the Functions host or an outsider adds included. X-MS-CLIENT-PRINCIPAL,
+// X-Azure-Functions-*, X-Forwarded-* and function keys grant nothing here.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"secureapi/handler/audit"
+	"secureapi/handler/authz"
+	"secureapi/handler/clock"
+	"secureapi/handler/keyring"
+	"secureapi/handler/telemetry"
+	"secureapi/handler/tokenvault"
+)
+
+// Authenticator turns the values of the Authorization header into a caller.
+type Authenticator interface {
+	Authenticate(ctx context.Context, header []string) (authz.Principal, error)
+}
+
+// Options are the parts of the API; all are required.
+type Options struct {
+	Auth      Authenticator
+	Vault     *tokenvault.Vault
+	Audit     *audit.Log
+	Events    *audit.Reader
+	Keyring   *keyring.Keyring
+	Ready     func(context.Context) error
+	Clock     clock.Clock
+	Logger    *slog.Logger
+	Telemetry telemetry.Recorder
+	// Authority is named in challenges: https://login.microsoftonline.com.
+	Authority string
+}
+
+// deadline bounds one request; the Functions front end gives up at 230 s.
+const deadline = 60 * time.Second
+
+type server struct {
+	Options
+}
+
+// Register adds the API's routes to the echo instance that the composition
+// root shares with the custom-handler functions.
+func Register(e *echo.Echo, o Options) error {
+	if o.Auth == nil || o.Vault == nil || o.Audit == nil || o.Events == nil || o.Keyring == nil ||
+		o.Ready == nil || o.Clock == nil || o.Logger == nil || o.Telemetry == nil {
+		return errors.New("httpapi: an option is missing")
+	}
+	s := &server{o}
+	e.HTTPErrorHandler = s.answerError
+	e.Use(s.observe, s.recoverPanics, guardPath, secureHeaders, withDeadline)
+	e.GET("/", alive) // the host asks this until it gets any answer
+	for _, r := range s.routes() {
+		handle := r.handle
+		if !r.anonymous {
+			handle = s.authenticated(r.permission, handle)
+		}
+		e.Add(r.method, r.path, handle)
+	}
+	return nil
+}
+
+// route is one row of the route table. A test holds it against functions/.
+type route struct {
+	method     string
+	path       string
+	permission authz.Permission
+	anonymous  bool
+	handle     echo.HandlerFunc
+}
+
+func (s *server) routes() []route {
+	return []route{
+		{method: http.MethodPost, path: "/api/v1/tokens", permission: authz.TokensCreate, handle: s.tokenizeValue},
+		{method: http.MethodPost, path: "/api/v1/tokens/batch", permission: authz.TokensCreate, handle: s.tokenizeBatch},
+		{method: http.MethodPost, path: "/api/v1/tokens/inspect", permission: authz.TokensInspect, handle: s.inspectTokens},
+		{method: http.MethodPost, path: "/api/v1/tokens/reveal", permission: authz.TokensReveal, handle: s.revealTokens},
+		{method: http.MethodGet, path: "/api/v1/keys", permission: authz.KeysRead, handle: s.listKeys},
+		{method: http.MethodPost, path: "/api/v1/keys/adopt", permission: authz.KeysAdopt, handle: s.adoptKeyVersion},
+		{method: http.MethodGet, path: "/api/v1/audit/events", permission: authz.AuditRead, handle: s.listAuditEvents},
+		{method: http.MethodGet, path: "/api/v1/audit/checkpoint", permission: authz.AuditRead, handle: s.getAuditCheckpoint},
+		{method: http.MethodGet, path: "/api/v1/health/live", anonymous: true, handle: alive},
+		{method: http.MethodGet, path: "/api/v1/health/ready", anonymous: true, handle: s.ready},
+	}
+}
+
+// Routes lists "METHOD /path" of every route, for tests and documents.
+func Routes() []string {
+	var s server
+	var list []string
+	for _, r := range s.routes() {
+		list = append(list, r.method+" "+r.path)
+	}
+	return list
+}
+
+// alive answers without looking at anything: the process serves.
+func alive(c echo.Context) error { return c.NoContent(http.StatusOK) }
+
+// ready answers whether the process can do its work now.
+func (s *server) ready(c echo.Context) error {
+	if err := s.Ready(c.Request().Context()); err != nil {
+		s.Logger.WarnContext(c.Request().Context(), "not ready", "error", err)
+		return c.NoContent(http.StatusServiceUnavailable)
+	}
+	return c.NoContent(http.StatusOK)
+}
