@@ -126,7 +126,7 @@ func (r *Reader) streams(ctx context.Context, key []byte) ([]registration, error
 	if err != nil {
 		return nil, err
 	}
-	all := append(closed, open...)
+	all := slices.Concat(closed, open)
 	slices.SortFunc(all, func(a, b registration) int { return strings.Compare(a.Stream, b.Stream) })
 	// A stream on its way from one list to the other may be in both.
 	return slices.CompactFunc(all, func(a, b registration) bool { return a.Stream == b.Stream }), nil

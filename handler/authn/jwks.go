@@ -149,7 +149,7 @@ func (j *JWKS) refresh(ctx context.Context, tenant string) error {
 func (j *JWKS) get(ctx context.Context, tenant string) (map[string]Key, error) {
 	// The address is made here, not read from discovery: the host is pinned.
 	url := j.host + "/" + tenant + "/discovery/v2.0/keys"
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("asking for signing keys: %w", err)
 	}

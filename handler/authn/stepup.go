@@ -36,6 +36,6 @@ func (a *Authenticator) RequireStepUp(p authz.Principal) error {
 // (https://learn.microsoft.com/entra/identity-platform/claims-challenge).
 func (a *Authenticator) claimsChallenge() string {
 	claims := fmt.Sprintf(`{"access_token":{"acrs":{"essential":true,"value":%q}}}`, a.config.StepUpContext)
-	return fmt.Sprintf(`Bearer realm="", authorization_uri="%s/common/oauth2/v2.0/authorize", error="insufficient_claims", claims="%s"`,
-		a.config.AuthorityHost, base64.StdEncoding.EncodeToString([]byte(claims)))
+	return fmt.Sprintf(`Bearer realm="", authorization_uri=%q, error="insufficient_claims", claims=%q`,
+		a.config.AuthorityHost+"/common/oauth2/v2.0/authorize", base64.StdEncoding.EncodeToString([]byte(claims)))
 }

@@ -9,23 +9,30 @@ import (
 const redacted = "[redacted]"
 
 // Secret holds personal data and shows it to nobody but a caller of Reveal or
-// RevealString. Every printing, encoding and logging form is "[redacted]".
-type Secret struct{ value []byte }
+// RevealString. Every printing, encoding and logging form is "[redacted]". The
+// value stands behind a pointer because fmt calls no method on a Secret in an
+// unexported field of another struct: of a pointer it prints the address only.
+type Secret struct{ value *[]byte }
 
 // NewSecret takes the bytes over; the caller does not use them again.
-func NewSecret(value []byte) Secret { return Secret{value} }
+func NewSecret(value []byte) Secret { return Secret{&value} }
 
 // Reveal gives the value itself. Grep for this call to find every use.
-func (s Secret) Reveal() []byte { return s.value }
+func (s Secret) Reveal() []byte {
+	if s.value == nil {
+		return nil
+	}
+	return *s.value
+}
 
 // RevealString is Reveal as a string.
-func (s Secret) RevealString() string { return string(s.value) }
+func (s Secret) RevealString() string { return string(s.Reveal()) }
 
 // Len is the length in bytes.
-func (s Secret) Len() int { return len(s.value) }
+func (s Secret) Len() int { return len(s.Reveal()) }
 
 // Equal compares in constant time.
-func (s Secret) Equal(o Secret) bool { return subtle.ConstantTimeCompare(s.value, o.value) == 1 }
+func (s Secret) Equal(o Secret) bool { return subtle.ConstantTimeCompare(s.Reveal(), o.Reveal()) == 1 }
 
 // String implements fmt.Stringer.
 func (Secret) String() string { return redacted }

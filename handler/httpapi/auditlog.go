@@ -36,7 +36,7 @@ func (s *server) listAuditEvents(c echo.Context) error {
 		return err
 	}
 	p := caller(c)
-	query, err := s.eventsQuery(ctx, p.TenantID, c.QueryParams())
+	query, err := s.eventsQuery(ctx, p.TenantID, c.Request().URL.RawQuery)
 	if err != nil {
 		return err
 	}
@@ -60,11 +60,15 @@ func (s *server) listAuditEvents(c echo.Context) error {
 }
 
 // eventsQuery reads from, to (RFC 3339), action, limit and cursor.
-func (s *server) eventsQuery(ctx context.Context, tenant string, values url.Values) (audit.Query, error) {
+func (s *server) eventsQuery(ctx context.Context, tenant, raw string) (audit.Query, error) {
 	query := audit.Query{Tenant: tenant, Limit: defaultPage}
 	p := newProblem(http.StatusBadRequest, "invalid_request", "The request has fields that cannot be accepted.")
 	bad := func(name, detail string) {
 		p.Errors = append(p.Errors, fieldError{Parameter: name, Code: "parameter_invalid", Detail: detail})
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		bad("", "is not a query")
 	}
 	for name, list := range values {
 		if len(list) != 1 || !slices.Contains([]string{"from", "to", "action", "limit", "cursor"}, name) {

@@ -40,7 +40,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			ID: id, Method: c.Request().Method, Route: c.Path(), Status: c.Response().Status,
 			Started: started, Duration: s.Clock().Sub(started),
 		}
-		event.Reason, _ = c.Get(reasonKey).(string)
+		event.Reason = text(c, reasonKey)
 		if p, ok := c.Get(principalKey).(authz.Principal); ok {
 			event.Tenant, event.Caller = p.TenantID, p.ID()
 		}
@@ -147,6 +147,18 @@ func (s *server) auditRefusal(ctx context.Context, permission authz.Permission, 
 
 // caller is the Principal of an authenticated route.
 func caller(c echo.Context) authz.Principal {
-	p, _ := c.Get(principalKey).(authz.Principal) // the zero Principal may do nothing
+	p, ok := c.Get(principalKey).(authz.Principal)
+	if !ok {
+		return authz.Principal{} // may do nothing
+	}
 	return p
+}
+
+// text is a value that this package put into the request.
+func text(c echo.Context, key string) string {
+	s, ok := c.Get(key).(string)
+	if !ok {
+		return ""
+	}
+	return s
 }

@@ -59,7 +59,7 @@ func (s *server) answerError(err error, c echo.Context) {
 	}
 	p := s.problemOf(err, c)
 	c.Set(reasonKey, p.Code)
-	p.RequestID, _ = c.Get(requestIDKey).(string)
+	p.RequestID = text(c, requestIDKey)
 	if p.Status >= http.StatusInternalServerError {
 		s.Logger.ErrorContext(c.Request().Context(), "request failed", "code", p.Code, "error", err)
 	}

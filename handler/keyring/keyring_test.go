@@ -1,6 +1,7 @@
 package keyring_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -134,7 +135,7 @@ func TestProcessesShareTheKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	opened, err := b.OpenSubjectKey(tenant, hash, wrapped)
-	if err != nil || opened.ID != key.ID || string(opened.Material()) != string(key.Material()) {
+	if err != nil || opened.ID != key.ID || !bytes.Equal(opened.Material(), key.Material()) {
 		t.Errorf("opened another key, %v", err)
 	}
 	if _, err := b.OpenSubjectKey("other", hash, wrapped); !errors.Is(err, envelope.ErrForged) {

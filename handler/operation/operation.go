@@ -16,6 +16,7 @@ package operation
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -220,11 +221,7 @@ func (s *Operations[D]) place(tenant, id string, counter uint64) rowseal.Place {
 }
 
 func formatCounter(counter uint64) string {
-	var b [8]byte
-	for i := range b {
-		b[i] = byte(counter >> (56 - 8*i))
-	}
-	return hex.EncodeToString(b[:])
+	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, counter))
 }
 
 func parseCounter(text string) (uint64, error) {
@@ -232,9 +229,5 @@ func parseCounter(text string) (uint64, error) {
 	if err != nil || len(b) != 8 {
 		return 0, fmt.Errorf("%w: row counter unreadable", rowseal.ErrTampered)
 	}
-	var counter uint64
-	for _, x := range b {
-		counter = counter<<8 | uint64(x)
-	}
-	return counter, nil
+	return binary.BigEndian.Uint64(b), nil
 }

@@ -89,12 +89,14 @@ func (l Log) Dependency(ctx context.Context, d Dependency) {
 }
 
 // Event implements Recorder.
-func (l Log) Event(ctx context.Context, name string) { l.Logger.InfoContext(ctx, name) }
+func (l Log) Event(ctx context.Context, name string) {
+	l.Logger.InfoContext(ctx, "event", "name", name)
+}
 
 type traceKey struct{}
 
 // traceParent is version 00 of W3C Trace Context, not all zeros.
-var traceParent = regexp.MustCompile(`^00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$`)
+var traceParent = regexp.MustCompile(`^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
 const zeroTrace = "00000000000000000000000000000000"
 
@@ -102,7 +104,7 @@ const zeroTrace = "00000000000000000000000000000000"
 // new one where the header is missing or malformed. A client's trace id is
 // only a correlation id: nothing is decided on it.
 func WithTrace(ctx context.Context, header string) context.Context {
-	if m := traceParent.FindStringSubmatch(header); m != nil && m[1] != zeroTrace {
+	if m := traceParent.FindStringSubmatch(header); len(m) == 2 && m[1] != zeroTrace {
 		return context.WithValue(ctx, traceKey{}, m[1])
 	}
 	var id [16]byte
@@ -112,6 +114,9 @@ func WithTrace(ctx context.Context, header string) context.Context {
 
 // TraceID is the context's trace id, "" where there is none.
 func TraceID(ctx context.Context) string {
-	id, _ := ctx.Value(traceKey{}).(string)
+	id, ok := ctx.Value(traceKey{}).(string)
+	if !ok {
+		return ""
+	}
 	return id
 }

@@ -58,8 +58,7 @@ func (v *Vault) findOne(ctx context.Context, keys *keyring.Keys, tenant, token s
 	if err != nil {
 		return nil, fmt.Errorf("reading token: %w", err)
 	}
-	if f.row, err = readTokenRow(tenant, hash, row); err != nil {
-		f.broken = err
+	if f.row, f.broken = readTokenRow(tenant, hash, row); f.broken != nil {
 		return f, nil
 	}
 	f.subject, err = v.knownSubject(ctx, keys, tenant, f.row.subjectHash)

@@ -378,7 +378,8 @@ func TestFaultsNeitherLoseNorDoubleRecords(t *testing.T) {
 				w := newWorld(t)
 				calls := 0
 				fault := func([]rowstore.Mutation) (bool, error) {
-					if calls++; calls > nth && calls <= nth+2 {
+					calls++
+					if calls > nth && calls <= nth+2 {
 						return applied, rowstore.ErrUnavailable
 					}
 					return true, nil

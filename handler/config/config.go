@@ -1,0 +1,132 @@
+// Package config reads the handler's settings: the environment of the
+// process, which is the app settings of the Functions app.
+//
+// Missing or malformed settings end the process before it serves, with every
+// problem named at once (invariant I8); none has a default that would weaken
+// anything. Account keys, connection strings with keys and SAS are refused:
+// the handler knows token credentials only.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Config is every setting. The comment of a field says when it is required.
+type Config struct {
+	// Port is set by the Functions host. Required.
+	Port string `env:"FUNCTIONS_CUSTOMHANDLER_PORT"`
+	// TenantIDs is the allow-list of tenants, comma-separated GUIDs. Required.
+	TenantIDs []string `env:"TENANT_IDS"`
+	// APIClientID is the application (client) id of the API's registration. Required.
+	APIClientID string `env:"API_CLIENT_ID"`
+	// AuthorityHost is that of the cloud.
+	AuthorityHost string `env:"AUTHORITY_HOST" envDefault:"https://login.microsoftonline.com"`
+	// RequiredScope is the delegated scope that users need.
+	RequiredScope string `env:"REQUIRED_SCOPE" envDefault:"Vault.Access"`
+	// StepUpContext is the authentication context for restricted values.
+	StepUpContext string `env:"STEP_UP_CONTEXT" envDefault:"c1"`
+	// AllowedClientIDs limits the client applications; empty allows any of the tenants'.
+	AllowedClientIDs []string `env:"ALLOWED_CLIENT_IDS"`
+	// KeyVaultURL is https://<name>.vault.azure.net. Required.
+	KeyVaultURL string `env:"KEY_VAULT_URL"`
+	// KeyWrapName and KeySignName are the two keys' names in it.
+	KeyWrapName string `env:"KEY_WRAP_NAME" envDefault:"kek"`
+	KeySignName string `env:"KEY_SIGN_NAME" envDefault:"sign"`
+	// DataAccount and AuditAccount are storage account names. Required, and not the same.
+	DataAccount  string `env:"DATA_STORAGE_ACCOUNT"`
+	AuditAccount string `env:"AUDIT_STORAGE_ACCOUNT"`
+	// StorageSuffix is that of the cloud.
+	StorageSuffix string `env:"STORAGE_SUFFIX" envDefault:"core.windows.net"`
+	// RevealPurposes are the purposes that a reveal may name.
+	RevealPurposes []string `env:"REVEAL_PURPOSES" envDefault:"fraud-review,customer-support,legal-obligation"`
+	// ClientID is that of the user-assigned managed identity. Required in Azure.
+	ClientID string `env:"AZURE_CLIENT_ID"`
+	// LogLevel is debug, info, warn or error.
+	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
+	// LocalStackFile is set on a developer's machine only.
+	LocalStackFile string `env:"LOCAL_STACK_FILE"`
+	// Instance names this instance in the audit log.
+	Instance string `env:"WEBSITE_INSTANCE_ID" envDefault:"local"`
+}
+
+// Load reads and checks the settings. The error joins every problem, and
+// names settings, never their values.
+func Load(environment map[string]string) (Config, error) {
+	c, err := env.ParseAsWithOptions[Config](env.Options{Environment: environment})
+	if err != nil {
+		return Config{}, errors.New("settings cannot be read")
+	}
+	return c, errors.Join(c.check(), refuseKeys(environment))
+}
+
+var (
+	guid        = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	accountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
+	keyName     = regexp.MustCompile(`^[0-9A-Za-z-]{1,127}$`)
+	domain      = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
+	purpose     = regexp.MustCompile(`^[a-z][a-z0-9-]{1,40}$`)
+)
+
+func (c Config) check() error {
+	var problems []error
+	need := func(ok bool, setting, must string) {
+		if !ok {
+			problems = append(problems, fmt.Errorf("%s must be %s", setting, must))
+		}
+	}
+	each := func(list []string, shape *regexp.Regexp) bool {
+		for _, s := range list {
+			if !shape.MatchString(s) {
+				return false
+			}
+		}
+		return true
+	}
+	need(c.Port != "", "FUNCTIONS_CUSTOMHANDLER_PORT", "set by the Functions host")
+	need(len(c.TenantIDs) > 0 && each(c.TenantIDs, guid), "TENANT_IDS", "one or more lower-case GUIDs")
+	need(guid.MatchString(c.APIClientID), "API_CLIENT_ID", "a lower-case GUID")
+	need(each(c.AllowedClientIDs, guid), "ALLOWED_CLIENT_IDS", "lower-case GUIDs")
+	need(isHTTPSHost(c.AuthorityHost), "AUTHORITY_HOST", "https://host")
+	need(isHTTPSHost(c.KeyVaultURL), "KEY_VAULT_URL", "https://host")
+	need(keyName.MatchString(c.KeyWrapName), "KEY_WRAP_NAME", "a key's name")
+	need(keyName.MatchString(c.KeySignName), "KEY_SIGN_NAME", "a key's name")
+	need(c.KeyWrapName != c.KeySignName, "KEY_SIGN_NAME", "another key than KEY_WRAP_NAME")
+	need(accountName.MatchString(c.DataAccount), "DATA_STORAGE_ACCOUNT", "a storage account's name")
+	need(accountName.MatchString(c.AuditAccount), "AUDIT_STORAGE_ACCOUNT", "a storage account's name")
+	need(c.DataAccount != c.AuditAccount, "AUDIT_STORAGE_ACCOUNT", "another account than DATA_STORAGE_ACCOUNT")
+	need(domain.MatchString(c.StorageSuffix), "STORAGE_SUFFIX", "a domain name")
+	need(len(c.RevealPurposes) > 0 && each(c.RevealPurposes, purpose), "REVEAL_PURPOSES", "one or more names in lower case")
+	need(c.ClientID == "" || guid.MatchString(c.ClientID), "AZURE_CLIENT_ID", "a lower-case GUID")
+	need(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL", "debug, info, warn or error")
+	return errors.Join(problems...)
+}
+
+func isHTTPSHost(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme == "https" && u.Host != "" && s == "https://"+u.Host
+}
+
+// refuseKeys finds shared keys in any setting, whatever its name: they would
+// be a second way in, past every role assignment.
+func refuseKeys(environment map[string]string) error {
+	var problems []error
+	for name, value := range environment {
+		lower := strings.ToLower(value)
+		if strings.Contains(lower, "accountkey=") || strings.Contains(lower, "sharedaccesssignature=") || strings.Contains(lower, "&sig=") {
+			problems = append(problems, fmt.Errorf("%s must not hold an account key or a SAS", name))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// Endpoint is the address of an account's service: "table", "queue" or "blob".
+func (c Config) Endpoint(account, service string) string {
+	return "https://" + account + "." + service + "." + c.StorageSuffix
+}
