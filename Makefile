@@ -1,0 +1,88 @@
+# Every target is one line of what the programs in scripts/ do. Prerequisites of
+# run, demo, test and bench: Go, Node with npm, make. Nothing is installed on the
+# machine: the linter and its kind are pinned in scripts/tools and run by `go tool`.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+TOOL := go tool -modfile=scripts/tools/go.mod
+# npm writes this file last, so it dates the installation.
+NODE_MODULES := scripts/devstack/node_modules/.package-lock.json
+# How long `make fuzz` and `make fuzz-short` work on each target.
+FUZZTIME ?= 10m
+# What `make check` must not leave NOT RUN, comma-separated.
+REQUIRE ?=
+# A part of `make check` by name: make check ONLY="lint format".
+ONLY ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Compile the handler to bin/handler, static, as it is deployed
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/handler ./handler
+
+.PHONY: stage
+stage: ## Make dist/, the folder that the Functions host runs
+	go run ./scripts/stage -out dist
+
+# The stack is built and then replaces the shell, so that a signal to make's
+# process group or to its pid reaches the program that owns the children.
+.PHONY: run
+run: stage $(NODE_MODULES) ## Start the whole local stack and the API on port 7071 (PORT=)
+	go build -o bin/devstack ./scripts/devstack
+	exec bin/devstack
+
+.PHONY: start
+start: stage $(NODE_MODULES) ## Start the backing services, then the API under Core Tools' `func`
+	go build -o bin/devstack ./scripts/devstack
+	exec scripts/start.sh
+
+.PHONY: demo
+demo: $(NODE_MODULES) ## Tell the whole story with 1,000 records (starts a stack when none runs)
+	go run ./scripts/demo
+
+.PHONY: test
+test: $(NODE_MODULES) ## Run all tests, the integration tests on the local stack included
+	go test -shuffle=on -timeout=15m ./...
+
+.PHONY: check
+check: ## Modules, format, vet, docs, Bicep, vulnerabilities, lint, race (ONLY=, REQUIRE=)
+	go run ./scripts/check $(if $(REQUIRE),-require=$(REQUIRE)) $(ONLY)
+
+.PHONY: lint
+lint: ## Lint only
+	go run ./scripts/check lint
+
+.PHONY: format
+format: ## Rewrite the Go files in gofumpt's format
+	$(TOOL) gofumpt -w handler scripts
+
+.PHONY: tidy-check
+tidy-check: ## Fail when go.mod or go.sum would change, or a module was altered
+	go run ./scripts/check modules
+
+.PHONY: bench
+bench: $(NODE_MODULES) ## Measure the handler beside its own yardsticks, in one run
+	go run ./scripts/bench
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME (10m) each
+	go run ./scripts/fuzz -time $(FUZZTIME)
+
+.PHONY: fuzz-short
+fuzz-short: ## Fuzz every target for ten seconds each
+	go run ./scripts/fuzz -time 10s
+
+.PHONY: tools
+tools: ## Compile the pinned build tools into Go's build cache
+	@for tool in gofumpt govulncheck golangci-lint; do $(TOOL) -n $$tool || exit 1; done
+
+.PHONY: clean
+clean: ## Remove what was built and the local stack's state; keep npm's packages
+	rm -rf bin dist .local
+
+$(NODE_MODULES): scripts/devstack/package.json scripts/devstack/package-lock.json
+	npm ci --prefix scripts/devstack --no-audit --no-fund
+	@touch $@

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestThisRepository is the check itself: a document that went stale fails here.
+func TestThisRepository(t *testing.T) {
+	problems, err := check(t.Context(), "../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Error(p)
+	}
+}
+
+const (
+	makefile = "run: stage ## Run\nX := 1\n"
+	product  = "module m\n\ngo 1.26\n\nrequire (\n\texample.com/a v1.2.0\n\texample.com/b v0.1.0 // indirect\n)\n"
+	tools    = "module m/tools\n\ngo 1.26\n\ntool example.com/lint/v2/cmd/lint\n\nrequire (\n\texample.com/lint v1.0.0 // indirect\n\texample.com/lint/v2 v2.3.0 // indirect\n)\n"
+	npm      = `{"dependencies": {"pkg": "3.0.0"}}`
+	reason   = "a reason long enough to say something"
+	goodDeps = "| module | version | why |\n|---|---|---|\n" +
+		"| `example.com/a` | v1.2.0 | " + reason + " |\n| `example.com/lint/v2` | v2.3.0 | MIT | " + reason + " |\n| `pkg` | 3.0.0 | " + reason + " |\n"
+)
+
+func TestCheck(t *testing.T) {
+	tests := []struct {
+		name, file, text string
+		want             []string
+	}{
+		{"good", "README.md", "# A title\n\n[self](#a-title) [file](docs/dependencies.md) [site](https://example.com/x) `make run` `docs/`\n", nil},
+		{"missing file", "README.md", "[x](docs/none.md)", []string{`README.md:1: link "docs/none.md": no such file in the repository`}},
+		{"outside", "README.md", "[x](../README.md)", []string{`README.md:1: link "../README.md": no such file in the repository`}},
+		{"missing heading", "README.md", "# One\n[x](#two)", []string{`README.md:2: link "#two": no such heading`}},
+		{"heading elsewhere", "docs/a.md", "[x](dependencies.md#none)", []string{`docs/a.md:1: link "dependencies.md#none": no such heading`}},
+		{"repeated heading", "README.md", "# Same\n# Same\n[x](#same-1)", nil},
+		{"plain http", "README.md", "[x](http://example.com/)", []string{`README.md:1: link "http://example.com/": a link to another site is https`}},
+		{"absolute", "README.md", "[x](/docs)", []string{`README.md:1: link "/docs": a link inside the repository is relative`}},
+		{"link in code is text", "README.md", "`[x](none.md)`\n```\n[x](none.md)\n```\n", nil},
+		{"unknown target", "README.md", "`make rum`\n```sh\nPORT=1 make X=2 nun # make later\n```\n", []string{
+			`README.md:3: the Makefile has no target "nun"`, `README.md:1: the Makefile has no target "rum"`,
+		}},
+		{"make in prose is a word", "README.md", "make sense", nil},
+		{"missing path", "README.md", "see `scripts/none.go`, `scripts/<any>` and `handler/*.go`", []string{`README.md:1: scripts/none.go does not exist`}},
+		{"unfinished", "README.md", "TODO: write", []string{"README.md:1: unfinished: TODO"}},
+		{"machine", "README.md", "in `/home/me/x`", []string{"README.md:1: names a path of one machine: /home/me/x`"}},
+		{"wrong version", "docs/dependencies.md", strings.Replace(goodDeps, "v1.2.0", "v1.3.0", 1), []string{
+			"docs/dependencies.md:3: example.com/a: version v1.3.0, the manifest has v1.2.0",
+		}},
+		{"no reason", "docs/dependencies.md", strings.Replace(goodDeps, reason, "needed", 1), []string{"docs/dependencies.md:3: example.com/a: says no reason"}},
+		{"not listed", "docs/dependencies.md", strings.Replace(goodDeps, "| `pkg`", "| pkg", 1), []string{"docs/dependencies.md: pkg 3.0.0 is not listed"}},
+		{"not required", "docs/dependencies.md", goodDeps + "| `example.com/b` | v0.1.0 | " + reason + " |\n", []string{
+			"docs/dependencies.md:6: example.com/b: no manifest requires it directly",
+		}},
+		{"twice", "docs/dependencies.md", goodDeps + "| `pkg` | 3.0.0 | " + reason + " |\n", []string{"docs/dependencies.md:6: pkg: listed twice"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			root := t.TempDir()
+			for name, text := range map[string]string{
+				"Makefile": makefile, "go.mod": product, "scripts/tools/go.mod": tools,
+				"scripts/devstack/package.json": npm, "docs/dependencies.md": goodDeps,
+			} {
+				write(t, root, name, text)
+			}
+			write(t, root, tt.file, tt.text)
+			got, err := check(t.Context(), root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestMissingDependenciesDocument(t *testing.T) {
+	got, err := dependencies(t.Context(), t.TempDir(), nil)
+	if err != nil || len(got) != 1 {
+		t.Errorf("dependencies() = %q, %v", got, err)
+	}
+}
+
+func write(t *testing.T, root, name, text string) {
+	t.Helper()
+	path := filepath.Join(root, filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
