@@ -1,5 +1,5 @@
 # Every target is one line of what the programs in scripts/ do. Prerequisites of
-# run, demo, test and bench: Go, Node with npm, make. Nothing is installed on the
+# test: Go, Node with npm, make. Nothing is installed on the
 # machine: the linter and its kind are pinned in scripts/tools and run by `go tool`.
 
 .DEFAULT_GOAL := help
@@ -27,24 +27,8 @@ build: ## Compile the handler to bin/handler, static, as it is deployed
 stage: ## Make dist/, the folder that the Functions host runs
 	go run ./scripts/stage -out dist
 
-# The stack is built and then replaces the shell, so that a signal to make's
-# process group or to its pid reaches the program that owns the children.
-.PHONY: run
-run: stage $(NODE_MODULES) ## Start the whole local stack and the API on port 7071 (PORT=)
-	go build -o bin/devstack ./scripts/devstack
-	exec bin/devstack
-
-.PHONY: start
-start: stage $(NODE_MODULES) ## Start the backing services, then the API under Core Tools' `func`
-	go build -o bin/devstack ./scripts/devstack
-	exec scripts/start.sh
-
-.PHONY: demo
-demo: $(NODE_MODULES) ## Tell the whole story with 1,000 records (starts a stack when none runs)
-	go run ./scripts/demo
-
 .PHONY: test
-test: $(NODE_MODULES) ## Run all tests, the integration tests on the local stack included
+test: $(NODE_MODULES) ## Run all tests, those against Azurite included
 	go test -shuffle=on -timeout=15m ./...
 
 .PHONY: check
@@ -62,10 +46,6 @@ format: ## Rewrite the Go files in gofumpt's format
 .PHONY: tidy-check
 tidy-check: ## Fail when go.mod or go.sum would change, or a module was altered
 	go run ./scripts/check modules
-
-.PHONY: bench
-bench: $(NODE_MODULES) ## Measure the handler beside its own yardsticks, in one run
-	go run ./scripts/bench
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (10m) each

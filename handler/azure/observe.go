@@ -110,7 +110,7 @@ func operation(method, path string) string {
 	path, _, _ = strings.Cut(strings.TrimPrefix(path, "/"), "(")
 	first, rest, _ := strings.Cut(path, "/")
 	if first != "keys" {
-		return method + " " + first
+		return strings.TrimRight(method+" "+first, " ")
 	}
 	// Key Vault: keys/<name>[/<version>[/<operation>]].
 	name, rest, _ := strings.Cut(rest, "/")

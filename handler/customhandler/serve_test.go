@@ -47,7 +47,7 @@ func serveForTest(port, drain string) int {
 		fmt.Println("slow began")
 		select {
 		case <-release:
-			io.WriteString(w, "finished")
+			_, _ = io.WriteString(w, "finished")
 		case <-r.Context().Done():
 			fmt.Println("slow cut off")
 		}
@@ -139,7 +139,7 @@ func (c *child) expect(prefix string) {
 // exit waits for the end of the process.
 func (c *child) exit() int {
 	c.t.Helper()
-	for range c.lines { //nolint:revive // drained before Wait closes the pipe
+	for range c.lines {
 	}
 	err := c.cmd.Wait()
 	var status *exec.ExitError

@@ -80,40 +80,64 @@ type KeyID [KeyIDSize]byte
 // never leaves this package but through Material, and never prints.
 type Key struct {
 	ID       KeyID
-	material [keySize]byte
+	material *material
 }
+
+// material stands behind two pointers, because fmt calls no method on a Key in
+// an unexported field of another struct: it prints by reflection, and a verb
+// that does not fit makes it follow one pointer.
+type material struct{ bytes *[keySize]byte }
+
+func newMaterial() *material { return &material{new([keySize]byte)} }
 
 // NewKey makes a random key with a random id.
 func NewKey() Key {
-	var k Key
+	k := Key{material: newMaterial()}
 	// crypto/rand.Read never fails: it ends the process instead.
 	_, _ = rand.Read(k.ID[:])
-	_, _ = rand.Read(k.material[:])
+	_, _ = rand.Read(k.material.bytes[:])
 	return k
 }
 
-// KeyFrom gives material (32 bytes) an id. The caller wipes its own copy.
+// KeyFrom gives material (32 bytes) an id. The caller wipes its own copy. All
+// zeros are refused: they are a buffer that nobody filled, not a secret.
 func KeyFrom(id KeyID, material []byte) (Key, error) {
 	if len(material) != keySize {
 		return Key{}, fmt.Errorf("key material of %d bytes, want %d", len(material), keySize)
 	}
-	k := Key{ID: id}
-	copy(k.material[:], material)
+	var zero [keySize]byte
+	if subtle.ConstantTimeCompare(material, zero[:]) == 1 {
+		return Key{}, errors.New("key material is all zeros")
+	}
+	k := Key{ID: id, material: newMaterial()}
+	copy(k.material.bytes[:], material)
 	return k, nil
 }
 
-// Material is the secret itself, for wrapping under another key. The caller
-// keeps it no longer than that takes.
-func (k Key) Material() []byte { return append([]byte(nil), k.material[:]...) }
+// Material is a copy of the secret itself, for wrapping under another key. The
+// caller wipes it after that. The zero key has none.
+func (k Key) Material() []byte {
+	if k.IsZero() {
+		return nil
+	}
+	return append([]byte(nil), k.material.bytes[:]...)
+}
 
 // Derive gives n bytes bound to the label and the parts, for uses other than
-// sealing (keyed hashes, pseudonyms). Different labels never give related bytes.
+// sealing (keyed hashes, pseudonyms). Different labels never give related
+// bytes. Deriving from the zero key panics: what it gave would be no secret.
+//
+// It is HKDF-SHA256 with the key id as salt; info is "derive/" + label and the
+// parts, length-prefixed. No Context has a Label that begins with "derive/".
 func (k Key) Derive(label string, n int, parts ...string) []byte {
+	if k.IsZero() {
+		panic("envelope: derive from the zero key")
+	}
 	info := appendField(nil, "derive/"+label)
 	for _, part := range parts {
 		info = appendField(info, part)
 	}
-	out, err := hkdf.Key(sha256.New, k.material[:], k.ID[:], string(info), n)
+	out, err := hkdf.Key(sha256.New, k.material.bytes[:], k.ID[:], string(info), n)
 	if err != nil {
 		// Only n > 255*32 can fail, a programming error.
 		panic("envelope: derive: " + err.Error())
@@ -122,10 +146,7 @@ func (k Key) Derive(label string, n int, parts ...string) []byte {
 }
 
 // IsZero reports whether k was never set. A zero key seals and opens nothing.
-func (k Key) IsZero() bool {
-	var zero [keySize]byte
-	return subtle.ConstantTimeCompare(k.material[:], zero[:]) == 1
-}
+func (k Key) IsZero() bool { return k.material == nil }
 
 // String, GoString, Format and LogValue keep the material out of every output.
 func (Key) String() string               { return "[key]" }
@@ -169,8 +190,7 @@ func Seal(key Key, c Context, plaintext []byte) ([]byte, error) {
 		return nil, err
 	}
 	copy(out[offCommit:], commitment)
-	//nolint:gosec // G407: no nonce is passed; the AEAD draws its own
-	return aead.Seal(out, nil, plaintext, additionalData(out[:headerSize], c)), nil
+	return aead.Seal(out, nil, plaintext, additionalData(out[:headerSize], c)), nil //nolint:gosec // G407: nil asks for a random nonce
 }
 
 // Open gives the plaintext of an envelope that Seal made with the same key
@@ -221,7 +241,7 @@ func recordKey(key Key, c Context, salt []byte) (cipher.AEAD, []byte, error) {
 	for _, field := range [...]string{c.Label, format, c.Tenant, c.Table, c.Class} {
 		info = appendField(info, field)
 	}
-	derived, err := hkdf.Key(sha256.New, key.material[:], salt, string(info), keySize+commitSize)
+	derived, err := hkdf.Key(sha256.New, key.material.bytes[:], salt, string(info), keySize+commitSize)
 	if err != nil {
 		return nil, nil, fmt.Errorf("deriving record key: %w", err)
 	}

@@ -41,8 +41,6 @@ type Options struct {
 	Clock     clock.Clock
 	Logger    *slog.Logger
 	Telemetry telemetry.Recorder
-	// Authority is named in challenges: https://login.microsoftonline.com.
-	Authority string
 }
 
 // deadline bounds one request; the Functions front end gives up at 230 s.

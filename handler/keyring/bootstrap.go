@@ -1,11 +1,14 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -15,138 +18,117 @@ import (
 
 // Bootstrap makes generation 1 where there is no keyring, and reports whether
 // it did. It is a step of the deployment, safe to repeat and to run twice at
-// once: the row is insert-if-absent.
+// once: the row is insert-if-absent. A keyring that is there is verified, never
+// replaced: ErrForged says that somebody else put it there.
 func Bootstrap(ctx context.Context, o Options) (created bool, err error) {
-	if err := o.check(); err != nil {
+	k, err := New(o)
+	if err != nil {
 		return false, err
 	}
-	_, err = readRows(ctx, o.Store)
-	if err == nil {
-		return false, nil
+	if err := k.enter(ctx); err != nil {
+		return false, err
 	}
+	created, err = k.bootstrap(ctx)
+	k.leave()
+	return created, k.report(ctx, err)
+}
+
+func (k *Keyring) bootstrap(ctx context.Context) (bool, error) {
+	_, err := k.believed(ctx)
 	if !errors.Is(err, ErrMissing) {
 		return false, err
 	}
-	document, err := firstGeneration(ctx, o)
+	document, err := k.firstGeneration(ctx)
 	if err != nil {
 		return false, err
 	}
-	row, err := sign(ctx, o.Signer, document, "")
+	mine, row, err := k.sign(ctx, document, "")
 	if err != nil {
 		return false, err
 	}
-	_, err = o.Store.Apply(ctx, partition, []rowstore.Mutation{{Action: rowstore.Insert, Row: row}})
-	if errors.Is(err, rowstore.ErrExists) {
-		return false, nil
+	_, err = k.options.Store.Apply(ctx, partition, []rowstore.Mutation{{Action: rowstore.Insert, Row: row}})
+	if err == nil {
+		return true, nil
 	}
-	if err != nil {
+	if !errors.Is(err, rowstore.ErrExists) {
 		return false, fmt.Errorf("storing keyring: %w", err)
 	}
-	return true, nil
+	// Another one was first, or this is the echo of the insert above.
+	rows, err := k.believed(ctx)
+	if err != nil {
+		return false, err
+	}
+	return bytes.Equal(rows[0].bytes, mine.bytes), nil
 }
 
-func firstGeneration(ctx context.Context, o Options) (generation, error) {
+// believed reads the rows and verifies them, without opening them. It needs
+// the turn.
+func (k *Keyring) believed(ctx context.Context) ([]*generationRow, error) {
+	rows, err := readRows(ctx, k.options.Store)
+	if err != nil {
+		return nil, err
+	}
+	return rows, k.believe(ctx, rows)
+}
+
+func (k *Keyring) firstGeneration(ctx context.Context) (generation, error) {
 	root := make([]byte, sha256.Size)
 	_, _ = rand.Read(root) // never fails: it ends the process instead
 	defer clear(root)
-	now := o.Clock().UTC()
-	id := envelope.NewKey().ID
+	var id envelope.KeyID
+	_, _ = rand.Read(id[:])
+	standing := newSecrets()
+	defer standing.wipe()
+	now := k.now()
 	d := generation{
-		Format: format, Generation: 1, State: stateCurrent, Counter: 1, WrappingID: id[:], Created: now, Updated: now,
+		Format: format, Generation: 1, State: stateCurrent, Counter: 1,
+		WrappingID: id[:], Created: now, Updated: now,
 	}
-	rootKey, _, err := rootKeys(d, root)
-	if err != nil {
+	var err error
+	if d.Secrets, err = sealSecrets(d, root, standing); err != nil {
 		return generation{}, err
 	}
-	plaintext, err := json.Marshal(newSecrets())
-	if err != nil {
-		return generation{}, fmt.Errorf("encoding standing secrets: %w", err)
-	}
-	defer clear(plaintext)
-	if d.Secrets, err = envelope.Seal(rootKey, secretsContext(d.Generation), plaintext); err != nil {
-		return generation{}, fmt.Errorf("sealing standing secrets: %w", err)
-	}
-	if d.WrappedBy, d.Root, err = o.Wrapper.Wrap(ctx, root); err != nil {
-		return generation{}, fmt.Errorf("wrapping root key: %w", err)
+	if d.WrappedBy, d.Root, err = k.wrap(ctx, root); err != nil {
+		return generation{}, err
 	}
 	return d, nil
 }
 
-func newSecrets() secrets {
-	draw := func() secret {
-		key := envelope.NewKey()
-		return secret{ID: key.ID[:], Material: key.Material()}
-	}
-	return secrets{
-		Locator: draw(), Index: draw(), RowSeal: draw(), Message: draw(),
-		Pseudonym: draw(), Cursor: draw(), AuditMAC: draw(),
-	}
-}
-
-// Adoption is what Adopt did.
-type Adoption struct {
-	Generation uint32 `json:"generation"`
-	From       KeyRef `json:"from"`
-	To         KeyRef `json:"to"`
-	Changed    bool   `json:"changed"`
-}
-
-// Adopt rewraps every generation's root under the newest version of the vault
-// key: no value, no subject key and no standing secret changes. Concurrent
-// adopters converge: the row is compare-and-swap.
-func (k *Keyring) Adopt(ctx context.Context) ([]Adoption, error) {
-	newest, err := k.Wrapper.Newest(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading newest key version: %w", err)
-	}
-	rows, err := readRows(ctx, k.Store)
+// sealSecrets seals the standing secrets for the generation that root is of.
+func sealSecrets(d generation, root []byte, standing secrets) ([]byte, error) {
+	key, _, err := rootKeys(d.WrappingID, root)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.checkOrder(rows); err != nil {
-		return nil, err
+	plaintext, err := json.Marshal(standing)
+	if err != nil {
+		return nil, errors.New("encoding standing secrets failed")
 	}
-	var list []Adoption
-	for _, row := range rows {
-		adoption := Adoption{
-			Generation: row.document.Generation, From: row.document.WrappedBy, To: newest,
-			Changed: row.document.WrappedBy != newest,
-		}
-		if adoption.Changed {
-			if adoption.To, err = k.rewrap(ctx, row); err != nil {
-				return nil, err
-			}
-		}
-		list = append(list, adoption)
+	defer clear(plaintext)
+	sealed, err := envelope.Seal(key, secretsContext(d.Generation), plaintext)
+	if err != nil {
+		return nil, fmt.Errorf("sealing standing secrets: %w", err)
 	}
-	return list, k.Load(ctx)
+	return sealed, nil
 }
 
-func (k *Keyring) rewrap(ctx context.Context, row *generationRow) (KeyRef, error) {
-	if err := k.verify(ctx, row); err != nil {
-		return KeyRef{}, err
-	}
-	root, err := k.Wrapper.Unwrap(ctx, row.document.WrappedBy, row.document.Root)
+// wrap wraps a root key and proves that the vault can unwrap it: a row with a
+// root that nobody can unwrap would lose everything sealed under it.
+func (k *Keyring) wrap(ctx context.Context, root []byte) (KeyRef, []byte, error) {
+	ref, wrapped, err := k.options.Wrapper.Wrap(ctx, root)
 	if err != nil {
-		return KeyRef{}, fmt.Errorf("unwrapping root of generation %d: %w", row.document.Generation, err)
+		return KeyRef{}, nil, fmt.Errorf("wrapping root key: %w", err)
 	}
-	defer clear(root)
-	next := row.document
-	if next.WrappedBy, next.Root, err = k.Wrapper.Wrap(ctx, root); err != nil {
-		return KeyRef{}, fmt.Errorf("wrapping root of generation %d: %w", next.Generation, err)
-	}
-	next.Counter++
-	next.Previous = row.hash()
-	next.Updated = k.Clock().UTC()
-	signed, err := sign(ctx, k.Signer, next, row.version)
+	back, err := k.options.Wrapper.Unwrap(ctx, ref, wrapped)
 	if err != nil {
-		return KeyRef{}, err
+		return KeyRef{}, nil, fmt.Errorf("unwrapping the root key just wrapped: %w", err)
 	}
-	_, err = k.Store.Apply(ctx, partition, []rowstore.Mutation{{Action: rowstore.Replace, Row: signed}})
-	// ErrChanged: another adopter was first, or this call's own lost answer;
-	// the load that follows verifies whatever stands there now.
-	if err != nil && !errors.Is(err, rowstore.ErrChanged) {
-		return KeyRef{}, fmt.Errorf("storing rewrapped generation: %w", err)
+	defer clear(back)
+	if !hmac.Equal(back, root) {
+		return KeyRef{}, nil, errors.New("the root key just wrapped unwraps to another one")
 	}
-	return next.WrappedBy, nil
+	return ref, wrapped, nil
 }
+
+// now is the time as documents carry it.
+func (k *Keyring) now() time.Time { return k.options.Clock().UTC().Truncate(time.Second) }

@@ -1,5 +1,5 @@
 // Package keyring holds the keys that everything else is sealed under, and
-// the one bridge to Key Vault.
+// is the one bridge to Key Vault.
 //
 //	Key Vault "kek" (RSA-3072)
 //	  └ wraps a root key, one per generation ─┬ subject-wrapping key ─ seals subject keys
@@ -7,13 +7,16 @@
 //	                                            message, pseudonym, cursor, audit MAC
 //	Key Vault "sign" (EC P-256) ─ signs each generation's row
 //
-// A generation's row stands in table "keyring". RSA-OAEP carries no additional
-// data and anyone can wrap with a public key, hence the signature: a row that
-// is not signed by the vault's signing key, or whose generation or counter is
-// lower than this process has seen, is refused and the last good copy serves
-// until it is too old. Key Vault is asked per generation and process, never
-// per request. Nothing here makes a keyring implicitly: Bootstrap is a step
-// of the deployment.
+// A generation's row stands in table "keyring". Storage is not trusted:
+// RSA-OAEP carries no additional data and anyone can wrap with a public key,
+// hence the signature. A row that the vault's signing key did not sign, or that
+// goes back behind what this process has seen, is refused as a whole keyring
+// (ErrForged), and the last good copy serves only until it is WriteLife old.
+// Not prevented: a process that has seen nothing yet takes an older keyring of
+// this system's for the newest.
+//
+// Key Vault is asked per generation and process, never per request. Nothing
+// here makes a keyring implicitly: Bootstrap is a step of the deployment.
 package keyring
 
 import (
@@ -22,7 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -35,28 +38,36 @@ import (
 const Table = "keyring"
 
 const (
-	partition = "keyring"
-	// RefreshEvery is how often a process looks for a changed keyring.
+	// RefreshEvery is about how often a process looks for a changed keyring.
 	RefreshEvery = 20 * time.Second
-	// WriteLife (H) is the age beyond which a process must not write with its
-	// copy: a finish line waits twice this long before it trusts a scan.
+	// WriteLife (H) is the age beyond which a process must not seal with its
+	// copy. Who retires a generation waits twice this long before trusting a
+	// scan, so a caller must be done with the Keys of ForWrite within H too:
+	// request deadlines are below it.
 	WriteLife = 60 * time.Second
-	// ReadLife is the age beyond which a process must not read either: it
-	// bounds how long a cut-off process goes on, and outlives a short outage.
+	// ReadLife is the age beyond which a process must not open anything with
+	// its copy. Reading goes on through a short outage of the table, because an
+	// old copy opens nothing that it could not open when it was new; it ends
+	// because a process that is cut off must not serve a revoked keyring for
+	// ever. A forged keyring is no outage: then WriteLife holds for reads too.
 	ReadLife = 15 * time.Minute
-	// vaultTimeout bounds one load, which may unwrap and fetch a public key.
-	vaultTimeout = 20 * time.Second
+	// loadTimeout bounds one load, which may unwrap and fetch a public key.
+	loadTimeout = 20 * time.Second
 )
 
 // The errors of this package.
 var (
 	// ErrMissing: there is no keyring. Bootstrap makes one; nothing else does.
 	ErrMissing = errors.New("keyring is not bootstrapped")
-	// ErrForged: a keyring row is not one that this system signed, or goes back.
-	ErrForged = errors.New("keyring row is forged or rolled back")
-	// ErrStale: this process' copy is too old and could not be refreshed.
+	// ErrForged: the stored keyring is not what this system signed, or goes
+	// back. It is worth an alarm whatever the caller was doing.
+	ErrForged = errors.New("keyring is forged or rolled back")
+	// ErrStale: this process' copy is too old and could not be refreshed. It
+	// wraps the reason.
 	ErrStale = errors.New("keyring copy is too old")
-	// ErrUnknownKey: sealed under a generation that this keyring does not hold.
+	// ErrUnknownKey: sealed under a generation that this copy does not hold. It
+	// is no proof of tampering: another process may have a newer keyring. Load,
+	// and try once more.
 	ErrUnknownKey = errors.New("no such key in the keyring")
 )
 
@@ -66,16 +77,18 @@ type KeyRef struct {
 	Version string `json:"version"`
 }
 
-// KeyWrapper wraps root keys. Wrap uses the newest enabled version and says
-// which; an unwrap of a disabled or missing version fails.
+// KeyWrapper wraps root keys with RSA-OAEP-256. Wrap uses the newest enabled
+// version, the one that Newest names, and says which; an Unwrap under a
+// disabled or missing version fails. Safe for concurrent use.
 type KeyWrapper interface {
 	Wrap(ctx context.Context, plaintext []byte) (KeyRef, []byte, error)
 	Unwrap(ctx context.Context, ref KeyRef, wrapped []byte) ([]byte, error)
 	Newest(ctx context.Context) (KeyRef, error)
 }
 
-// Signer signs a SHA-256 digest with ES256 (raw r||s) and gives the public
-// key of a version of that same vault key, and of no other key.
+// Signer signs a SHA-256 digest with ES256 (raw r||s, RFC 7518 section 3.4)
+// and gives the public key of a version of that same vault key, and of no
+// other key. The version comes from storage. Safe for concurrent use.
 type Signer interface {
 	Sign(ctx context.Context, digest []byte) (KeyRef, []byte, error)
 	PublicKey(ctx context.Context, ref KeyRef) (*ecdsa.PublicKey, error)
@@ -87,154 +100,72 @@ type Store interface {
 	Apply(ctx context.Context, partition string, mutations []rowstore.Mutation) (versions []string, err error)
 }
 
-// Options are the parts of a Keyring; all are required.
+// DefaultSignName is the vault key that signs where Options name no other.
+const DefaultSignName = "sign"
+
+// Options are the parts of a Keyring. All but SignName and Alarm are required.
 type Options struct {
 	Store   Store
 	Wrapper KeyWrapper
 	Signer  Signer
-	Clock   clock.Clock
-	Logger  *slog.Logger
+	// SignName is the name of the vault key that Signer uses (KEY_SIGN_NAME),
+	// DefaultSignName where it is empty. A row that a key of any other name
+	// signed is forged, whatever Signer says.
+	SignName string
+	Clock    clock.Clock
+	Logger   *slog.Logger
+	// Alarm is told, once each time it begins, that the stored keyring is
+	// refused. It is called by the goroutine that found out, and may use the
+	// Keyring.
+	Alarm func(ctx context.Context, err error)
 }
 
 func (o Options) check() error {
-	if o.Store == nil || o.Wrapper == nil || o.Signer == nil || o.Clock == nil || o.Logger == nil {
-		return errors.New("keyring: an option is missing")
+	var missing []error
+	for _, part := range []struct {
+		name string
+		has  bool
+	}{
+		{"Store", o.Store != nil},
+		{"Wrapper", o.Wrapper != nil},
+		{"Signer", o.Signer != nil},
+		{"Clock", o.Clock != nil},
+		{"Logger", o.Logger != nil},
+	} {
+		if !part.has {
+			missing = append(missing, fmt.Errorf("keyring: option %s is missing", part.name))
+		}
 	}
-	return nil
+	return errors.Join(missing...)
 }
 
 // Keyring is this process' copy of the keys. Safe for concurrent use.
 type Keyring struct {
-	Options
-	load singleflight.Group
+	options Options
+	shared  singleflight.Group
+	// held is the last good copy; nil before the first.
+	held    atomic.Pointer[held]
+	alarmed atomic.Bool
 
-	mu      sync.RWMutex
-	copy    *Keys
-	checked time.Time         // when the copy was last held against the table
-	seen    map[uint32]uint64 // generation -> highest counter seen
-	newest  uint32            // highest generation seen
-	public  map[KeyRef]*ecdsa.PublicKey
+	// turn lets one goroutine at a time read the table and change what follows.
+	turn   chan struct{}
+	seen   map[uint32]mark
+	public map[KeyRef]*ecdsa.PublicKey
 }
 
-// New returns a Keyring that holds nothing yet.
+// New returns a Keyring that holds nothing yet: ForWrite, ForRead and Run load
+// it. It never makes a keyring.
 func New(o Options) (*Keyring, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	return &Keyring{Options: o, seen: map[uint32]uint64{}, public: map[KeyRef]*ecdsa.PublicKey{}}, nil
-}
-
-// ForWrite gives the keys for sealing. ErrStale where the copy is older than
-// WriteLife and cannot be refreshed now.
-func (k *Keyring) ForWrite(ctx context.Context) (*Keys, error) { return k.get(ctx, WriteLife) }
-
-// ForRead gives the keys for opening, at most ReadLife old.
-func (k *Keyring) ForRead(ctx context.Context) (*Keys, error) { return k.get(ctx, ReadLife) }
-
-func (k *Keyring) get(ctx context.Context, life time.Duration) (*Keys, error) {
-	if keys := k.fresh(life); keys != nil {
-		return keys, nil
+	if o.SignName == "" {
+		o.SignName = DefaultSignName
 	}
-	if err := k.Load(ctx); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrStale, err)
-	}
-	if keys := k.fresh(life); keys != nil {
-		return keys, nil
-	}
-	return nil, ErrStale
-}
-
-func (k *Keyring) fresh(life time.Duration) *Keys {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	if k.copy == nil {
-		return nil
-	}
-	// A clock that steps back must not make an old copy young.
-	if age := k.Clock().Sub(k.checked); age < 0 || age >= life {
-		return nil
-	}
-	return k.copy
-}
-
-// Run keeps the copy fresh until ctx ends. A failure is logged; ForWrite and
-// ForRead tell whether the copy may still serve.
-func (k *Keyring) Run(ctx context.Context) {
-	ticker := time.NewTicker(RefreshEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			if err := k.Load(ctx); err != nil && ctx.Err() == nil {
-				k.Logger.ErrorContext(ctx, "keyring refresh failed", "error", err)
-			}
-		}
-	}
-}
-
-// Load holds the copy against the table: one transaction, and Key Vault only
-// for what is new. Concurrent calls share one load.
-func (k *Keyring) Load(ctx context.Context) error {
-	result := k.load.DoChan("load", func() (any, error) {
-		// The load outlives the caller that happened to start it.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), vaultTimeout)
-		defer cancel()
-		return nil, k.refresh(ctx)
-	})
-	select {
-	case r := <-result:
-		return r.Err
-	case <-ctx.Done():
-		return fmt.Errorf("loading keyring: %w", ctx.Err())
-	}
-}
-
-func (k *Keyring) refresh(ctx context.Context) error {
-	started := k.Clock()
-	rows, err := readRows(ctx, k.Store)
-	if err != nil {
-		return err
-	}
-	if err := k.checkOrder(rows); err != nil {
-		return err
-	}
-	k.mu.RLock()
-	previous := k.copy
-	k.mu.RUnlock()
-	if previous == nil || !previous.madeFrom(rows) {
-		if previous, err = k.open(ctx, rows); err != nil {
-			return err
-		}
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.copy, k.checked = previous, started
-	for _, row := range rows {
-		k.seen[row.document.Generation] = max(k.seen[row.document.Generation], row.document.Counter)
-		k.newest = max(k.newest, row.document.Generation)
-	}
-	return nil
-}
-
-// checkOrder refuses what goes back behind what this process has seen.
-func (k *Keyring) checkOrder(rows []*generationRow) error {
-	if err := checkSequence(rows); err != nil {
-		return err
-	}
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	last := rows[len(rows)-1].document
-	if last.Generation < k.newest {
-		return fmt.Errorf("%w: the newest generation is gone", ErrForged)
-	}
-	for _, row := range rows {
-		if row.document.Counter < k.seen[row.document.Generation] {
-			return fmt.Errorf("%w: generation %d has a lower counter than before", ErrForged, row.document.Generation)
-		}
-	}
-	return nil
+	return &Keyring{
+		options: o, turn: make(chan struct{}, 1),
+		seen: map[uint32]mark{}, public: map[KeyRef]*ecdsa.PublicKey{},
+	}, nil
 }
 
 // GenerationStatus is what an operator may know of a generation.
@@ -248,17 +179,17 @@ type GenerationStatus struct {
 	Updated    time.Time `json:"updated"`
 }
 
-// Status lists the generations of this process' copy.
+// Status lists the generations of this process' copy, oldest first.
 func (k *Keyring) Status(ctx context.Context) ([]GenerationStatus, error) {
 	keys, err := k.ForRead(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var list []GenerationStatus
-	for _, row := range keys.rows {
-		d := row.document
+	list := make([]GenerationStatus, 0, len(keys.generations))
+	for _, g := range keys.generations {
+		d := g.row.document
 		list = append(list, GenerationStatus{
-			Generation: d.Generation, State: d.State, WrappedBy: d.WrappedBy, SignedBy: row.signature.By,
+			Generation: d.Generation, State: d.State, WrappedBy: d.WrappedBy, SignedBy: g.row.signature.By,
 			Counter: d.Counter, Created: d.Created, Updated: d.Updated,
 		})
 	}

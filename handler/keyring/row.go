@@ -3,11 +3,8 @@ package keyring
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"math/big"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -17,31 +14,30 @@ import (
 )
 
 const (
-	format = "secureapi/keyring/v1"
-	// stateCurrent seals new subjects; exactly one generation is current.
-	stateCurrent = "current"
-	// stateDraining and stateRetired still open what they sealed.
-	stateDraining = "draining"
-	stateRetired  = "retired"
+	format    = "secureapi/keyring/v1"
+	partition = "keyring"
 	// maxGenerations bounds one read; a generation a month is 80 years.
 	maxGenerations = 1000
+	// maxRow bounds what is parsed before anything is verified; a row has 3 KiB.
+	maxRow = 32 << 10
 )
 
-// generation is the signed document of a row. Its field names are frozen.
+// generation is the signed document of a row, in canonical JSON (RFC 8785).
+// Its member names are frozen (testdata/row.golden.json).
 type generation struct {
 	Format     string `json:"format"`
 	Generation uint32 `json:"generation"`
 	State      string `json:"state"`
-	// Counter grows with each version of the row.
+	// Counter grows by one with each version of the row.
 	Counter uint64 `json:"counter"`
 	// WrappedBy is the Key Vault key version that Root is wrapped under.
 	WrappedBy KeyRef `json:"wrappedBy"`
 	Root      []byte `json:"root"`
-	// WrappingID is the id of the subject-wrapping key derived from the root.
+	// WrappingID is the id of the keys derived from the root.
 	WrappingID []byte `json:"wrappingId"`
 	// Secrets are the standing secrets, sealed under a key from the root.
 	Secrets []byte `json:"secrets"`
-	// Previous is the SHA-256 of this row's version before, empty in the first.
+	// Previous is the SHA-256 of this row's document before, empty in the first.
 	Previous []byte    `json:"previous"`
 	Created  time.Time `json:"created"`
 	Updated  time.Time `json:"updated"`
@@ -59,7 +55,7 @@ type signedRow struct {
 	Signature signature `json:"signature"`
 }
 
-// generationRow is a row as read: not believed before its signature is verified.
+// generationRow is a row as read: not believed before Keyring.believe.
 type generationRow struct {
 	document  generation
 	signature signature
@@ -67,13 +63,10 @@ type generationRow struct {
 	version   string
 }
 
-func (r *generationRow) hash() []byte {
-	h := sha256.Sum256(r.bytes)
-	return h[:]
-}
+func (r *generationRow) hash() [sha256.Size]byte { return sha256.Sum256(r.bytes) }
 
 // digest is what is signed: the document behind a label of its own, so that
-// no signature for another purpose of the same key fits.
+// no signature that the same key made for another purpose fits.
 func digest(document []byte) []byte {
 	h := sha256.New()
 	h.Write([]byte(format + "\x00"))
@@ -83,7 +76,8 @@ func digest(document []byte) []byte {
 
 func rowKey(generation uint32) string { return fmt.Sprintf("gen|%010d", generation) }
 
-// readRows reads all generations in ascending order.
+// readRows reads all generations in ascending order. The keys have a fixed
+// width, so that the order of keys is the order of generations.
 func readRows(ctx context.Context, store Store) ([]*generationRow, error) {
 	var list []*generationRow
 	page := rowstore.Range{Limit: maxGenerations}
@@ -99,7 +93,10 @@ func readRows(ctx context.Context, store Store) ([]*generationRow, error) {
 			}
 			list = append(list, parsed)
 		}
-		if next == "" || len(list) > maxGenerations {
+		if len(list) > maxGenerations {
+			return nil, fmt.Errorf("%w: too many rows", ErrForged)
+		}
+		if next == "" {
 			break
 		}
 		page.From = next
@@ -110,7 +107,11 @@ func readRows(ctx context.Context, store Store) ([]*generationRow, error) {
 	return list, nil
 }
 
+// parseRow reads a row of an untrusted table. Errors quote nothing of it.
 func parseRow(row rowstore.Row) (*generationRow, error) {
+	if len(row.Body) > maxRow {
+		return nil, fmt.Errorf("%w: a row of %d bytes", ErrForged, len(row.Body))
+	}
 	var body signedRow
 	strict := json.RejectUnknownMembers(true)
 	if err := json.Unmarshal(row.Body, &body, strict); err != nil {
@@ -120,32 +121,17 @@ func parseRow(row rowstore.Row) (*generationRow, error) {
 	if err := json.Unmarshal(body.Document, &r.document, strict); err != nil {
 		return nil, fmt.Errorf("%w: unreadable document", ErrForged)
 	}
-	if r.document.Format != format || row.Key != rowKey(r.document.Generation) {
+	if err := checkDocument(r.document); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrForged, err)
+	}
+	if row.Key != rowKey(r.document.Generation) {
 		return nil, fmt.Errorf("%w: row stands at another generation's place", ErrForged)
 	}
 	return r, nil
 }
 
-// checkSequence: generations 1..n without a gap, exactly one current, and it
-// is the last.
-func checkSequence(rows []*generationRow) error {
-	for i, row := range rows {
-		d := row.document
-		if uint64(d.Generation) != uint64(i)+1 {
-			return fmt.Errorf("%w: a gap in the generations", ErrForged)
-		}
-		switch last := i == len(rows)-1; {
-		case last && d.State == stateCurrent:
-		case !last && (d.State == stateDraining || d.State == stateRetired):
-		default:
-			return fmt.Errorf("%w: generation %d has an impossible state", ErrForged, d.Generation)
-		}
-	}
-	return nil
-}
-
 func marshalDocument(d generation) ([]byte, error) {
-	b, err := json.Marshal(d, json.Deterministic(true))
+	b, err := json.Marshal(d)
 	if err != nil {
 		return nil, fmt.Errorf("encoding keyring row: %w", err)
 	}
@@ -156,65 +142,36 @@ func marshalDocument(d generation) ([]byte, error) {
 	return value, nil
 }
 
-// sign gives the table row of a document.
-func sign(ctx context.Context, signer Signer, d generation, version string) (rowstore.Row, error) {
+// sign makes the row of a document, to be stored where version stands now (""
+// for a new row). It verifies as every reader will: a row that no process can
+// believe must not replace one that they do. It needs the turn.
+func (k *Keyring) sign(ctx context.Context, d generation, version string) (*generationRow, rowstore.Row, error) {
 	document, err := marshalDocument(d)
 	if err != nil {
-		return rowstore.Row{}, err
+		return nil, rowstore.Row{}, err
 	}
-	by, value, err := signer.Sign(ctx, digest(document))
+	by, value, err := k.options.Signer.Sign(ctx, digest(document))
 	if err != nil {
-		return rowstore.Row{}, fmt.Errorf("signing keyring row: %w", err)
+		return nil, rowstore.Row{}, fmt.Errorf("signing keyring row: %w", err)
 	}
 	body, err := json.Marshal(signedRow{Document: document, Signature: signature{By: by, Value: value}})
 	if err != nil {
-		return rowstore.Row{}, fmt.Errorf("encoding signed keyring row: %w", err)
+		return nil, rowstore.Row{}, fmt.Errorf("encoding signed keyring row: %w", err)
 	}
-	return rowstore.Row{Partition: partition, Key: rowKey(d.Generation), Body: body, Version: version}, nil
+	row := rowstore.Row{Partition: partition, Key: rowKey(d.Generation), Body: body, Version: version}
+	parsed, err := parseRow(row)
+	if err == nil {
+		err = k.verify(ctx, parsed)
+	}
+	if err != nil {
+		// The text only: nobody forged this row.
+		return nil, rowstore.Row{}, fmt.Errorf("checking the row before it is stored: %s", err.Error())
+	}
+	return parsed, row, nil
 }
 
-// verify checks a row's signature with the vault's public key of the version
-// that the row names; the Signer answers for its own key only.
-func (k *Keyring) verify(ctx context.Context, row *generationRow) error {
-	k.mu.RLock()
-	public := k.public[row.signature.By]
-	k.mu.RUnlock()
-	if public == nil {
-		var err error
-		if public, err = k.Signer.PublicKey(ctx, row.signature.By); err != nil {
-			return fmt.Errorf("fetching keyring signer's public key: %w", err)
-		}
-		k.mu.Lock()
-		k.public[row.signature.By] = public
-		k.mu.Unlock()
-	}
-	if err := verifyES256(public, digest(row.bytes), row.signature.Value); err != nil {
-		return fmt.Errorf("%w: generation %d: %w", ErrForged, row.document.Generation, err)
-	}
-	return nil
-}
-
-// verifyES256 checks a raw r||s signature (RFC 7518 section 3.4).
-func verifyES256(public *ecdsa.PublicKey, digest, raw []byte) error {
-	if len(raw) != 64 {
-		return errors.New("signature of the wrong length")
-	}
-	r, s := new(big.Int).SetBytes(raw[:32]), new(big.Int).SetBytes(raw[32:])
-	if !ecdsa.Verify(public, digest, r, s) {
-		return errors.New("signature does not verify")
-	}
-	return nil
-}
-
-// madeFrom reports whether the copy was opened from exactly these rows.
-func (k *Keys) madeFrom(rows []*generationRow) bool {
-	if len(k.rows) != len(rows) {
-		return false
-	}
-	for i, row := range rows {
-		if !bytes.Equal(k.rows[i].bytes, row.bytes) || !bytes.Equal(k.rows[i].signature.Value, row.signature.Value) {
-			return false
-		}
-	}
-	return true
+// same reports whether o is r to the byte, signature and entity tag included.
+func (r *generationRow) same(o *generationRow) bool {
+	return r.version == o.version && bytes.Equal(r.bytes, o.bytes) && r.signature.By == o.signature.By &&
+		bytes.Equal(r.signature.Value, o.signature.Value)
 }

@@ -58,23 +58,30 @@ func (v *Vault) findOne(ctx context.Context, keys *keyring.Keys, tenant, token s
 	if err != nil {
 		return nil, fmt.Errorf("reading token: %w", err)
 	}
-	if f.row, f.broken = readTokenRow(tenant, hash, row); f.broken != nil {
-		return f, nil
+	f.row, f.broken = readTokenRow(tenant, hash, row)
+	err = v.findSubject(ctx, keys, f)
+	return f, err
+}
+
+// findSubject puts the subject's key at hand. What is wrong with one row is
+// its token's outcome; an error is a store that does not answer.
+func (v *Vault) findSubject(ctx context.Context, keys *keyring.Keys, f *found) error {
+	if f.broken != nil {
+		return nil //nolint:nilerr // what is broken is this token's outcome, not the call's
 	}
-	f.subject, err = v.knownSubject(ctx, keys, tenant, f.row.subjectHash)
+	s, err := v.knownSubject(ctx, keys, f.row.tenant, f.row.subjectHash)
 	switch {
-	case err == nil:
-		return f, nil
 	case errors.Is(err, errErased):
 		f.absent = true
-		return f, nil
 	case errors.Is(err, rowstore.ErrNotFound), errors.Is(err, rowseal.ErrTampered):
 		// A token without its subject was never written by this system.
 		f.broken = err
-		return f, nil
+	case err != nil:
+		return err
 	default:
-		return nil, err
+		f.subject = s
 	}
+	return nil
 }
 
 // object names what was asked for in the audit log. A token that is absent

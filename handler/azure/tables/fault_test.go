@@ -51,30 +51,33 @@ func TestFaults(t *testing.T) {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(status)
-			fmt.Fprintf(w, `{"odata.error":{"code":%q,"message":{"lang":"en-US","value":"0:%s"}}}`, code, secretKey)
+			_, _ = fmt.Fprintf(w, `{"odata.error":{"code":%q,"message":{"lang":"en-US","value":"0:%s"}}}`, code, secretKey)
 		}
 	}
 	for name, c := range map[string]struct {
 		handler http.HandlerFunc
 		want    error
 	}{
-		"throttled":        {body(503, "ServerBusy"), rowstore.ErrUnavailable},
-		"too many":         {body(429, "TooManyRequests"), rowstore.ErrUnavailable},
-		"failed":           {body(500, "InternalError"), rowstore.ErrUnavailable},
-		"unauthenticated":  {body(401, "NoAuthenticationInformation"), rowstore.ErrUnavailable},
-		"not allowed":      {body(403, "AuthorizationPermissionMismatch"), rowstore.ErrUnavailable},
-		"no table":         {body(404, "TableNotFound"), rowstore.ErrUnavailable},
-		"a strange 404":    {body(404, ""), rowstore.ErrUnavailable},
-		"a strange 409":    {body(409, "TableBeingDeleted"), rowstore.ErrUnavailable},
-		"a strange code":   {body(500, secretKey), rowstore.ErrUnavailable},
-		"too large":        {body(413, "RequestBodyTooLarge"), rowstore.ErrInvalid},
-		"bad input":        {body(400, "InvalidInput"), rowstore.ErrInvalid},
-		"empty 202":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) }, rowstore.ErrUnavailable},
-		"one line 202":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202); fmt.Fprint(w, "--x") }, rowstore.ErrUnavailable},
+		"throttled":       {body(503, "ServerBusy"), rowstore.ErrUnavailable},
+		"too many":        {body(429, "TooManyRequests"), rowstore.ErrUnavailable},
+		"failed":          {body(500, "InternalError"), rowstore.ErrUnavailable},
+		"unauthenticated": {body(401, "NoAuthenticationInformation"), rowstore.ErrUnavailable},
+		"not allowed":     {body(403, "AuthorizationPermissionMismatch"), rowstore.ErrUnavailable},
+		"no table":        {body(404, "TableNotFound"), rowstore.ErrUnavailable},
+		"a strange 404":   {body(404, ""), rowstore.ErrUnavailable},
+		"a strange 409":   {body(409, "TableBeingDeleted"), rowstore.ErrUnavailable},
+		"a strange code":  {body(500, secretKey), rowstore.ErrUnavailable},
+		"too large":       {body(413, "RequestBodyTooLarge"), rowstore.ErrInvalid},
+		"bad input":       {body(400, "InvalidInput"), rowstore.ErrInvalid},
+		"empty 202":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }, rowstore.ErrUnavailable},
+		"one line 202": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusAccepted)
+			_, _ = fmt.Fprint(w, "--x")
+		}, rowstore.ErrUnavailable},
 		"hangs up":         {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, rowstore.ErrUnavailable},
-		"redirects":        {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", 307) }, rowstore.ErrUnavailable},
-		"not JSON":         {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>"+secretKey) }, rowstore.ErrUnavailable},
-		"other JSON":       {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "[%q]", secretKey) }, rowstore.ErrUnavailable},
+		"redirects":        {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusTemporaryRedirect) }, rowstore.ErrUnavailable},
+		"not JSON":         {func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "<html>"+secretKey) }, rowstore.ErrUnavailable},
+		"other JSON":       {func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintf(w, "[%q]", secretKey) }, rowstore.ErrUnavailable},
 		"header promising": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "10") }, rowstore.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -131,10 +134,10 @@ func TestEmptyPages(t *testing.T) {
 				w.Header().Set("X-Ms-Continuation-Nextpartitionkey", "token")
 				w.Header().Set("X-Ms-Continuation-Nextrowkey", fmt.Sprint("token", page))
 				if page <= c.empty {
-					fmt.Fprint(w, `{"value":[]}`)
+					_, _ = fmt.Fprint(w, `{"value":[]}`)
 					return
 				}
-				fmt.Fprint(w, `{"value":[{"odata.etag":"1","PartitionKey":"p","RowKey":"k"}]}`)
+				_, _ = fmt.Fprint(w, `{"value":[{"odata.etag":"1","PartitionKey":"p","RowKey":"k"}]}`)
 			})
 			rows, next, err := store.List(t.Context(), "p", rowstore.Range{Limit: 7})
 			if !errors.Is(err, c.want) {
@@ -152,12 +155,12 @@ func TestEmptyPages(t *testing.T) {
 func TestPlantedKeys(t *testing.T) {
 	store := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("NextRowKey") != "" {
-			fmt.Fprint(w, `{"value":[{"odata.etag":"1","PartitionKey":"p","RowKey":"z"}]}`)
+			_, _ = fmt.Fprint(w, `{"value":[{"odata.etag":"1","PartitionKey":"p","RowKey":"z"}]}`)
 			return
 		}
 		w.Header().Set("X-Ms-Continuation-Nextpartitionkey", "p")
 		w.Header().Set("X-Ms-Continuation-Nextrowkey", "more")
-		fmt.Fprint(w, `{"value":[{"odata.etag":"1","PartitionKey":"p","RowKey":"a' or 1 eq 1"},`+
+		_, _ = fmt.Fprint(w, `{"value":[{"odata.etag":"1","PartitionKey":"p","RowKey":"a' or 1 eq 1"},`+
 			`{"odata.etag":"1","PartitionKey":"p","RowKey":""},{"odata.etag":"1","PartitionKey":"q","RowKey":"k"},`+
 			`{"odata.etag":"1","RowKey":7}]}`)
 	})

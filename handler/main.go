@@ -1,0 +1,257 @@
+// Command handler is the custom handler of the Functions app: a PII vault
+// behind Entra ID, app roles, Key Vault and an audit log.
+//
+// main is the composition root and nothing else: it reads the settings, makes
+// the clients, puts the parts together and serves until the host ends it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"secureapi/handler/audit"
+	"secureapi/handler/authn"
+	"secureapi/handler/azure"
+	"secureapi/handler/azure/credential"
+	"secureapi/handler/azure/keyvault"
+	"secureapi/handler/azure/tables"
+	"secureapi/handler/clock"
+	"secureapi/handler/config"
+	"secureapi/handler/customhandler"
+	"secureapi/handler/httpapi"
+	"secureapi/handler/jobs"
+	"secureapi/handler/keyring"
+	"secureapi/handler/operation"
+	"secureapi/handler/telemetry"
+	"secureapi/handler/tokenvault"
+)
+
+const (
+	// exitConfig: settings are missing or wrong. The host restarts twice and
+	// then stops, which an operator sees.
+	exitConfig = 2
+	// drain is how long requests in flight may take to end.
+	drain = 20 * time.Second
+	// flush is how long the audit log may take to write what waits.
+	flush = 10 * time.Second
+	// clientTimeout bounds a call of the plain HTTP clients.
+	clientTimeout = 10 * time.Second
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run returns the exit code, never 0: the host would not start the handler again.
+func run(ctx context.Context, environ []string, stdout, stderr io.Writer) int {
+	environment := map[string]string{}
+	for _, pair := range environ {
+		name, value, _ := strings.Cut(pair, "=")
+		environment[name] = value
+	}
+	c, err := config.Load(environment)
+	if err != nil {
+		return refuse(stderr, err)
+	}
+	port, err := customhandler.Port(c.Port)
+	if err != nil {
+		return refuse(stderr, err)
+	}
+	logger := telemetry.NewLogger(stdout, level(c.LogLevel))
+	a, err := assemble(ctx, c, func(name string) string { return environment[name] }, logger)
+	if err != nil {
+		return refuse(stderr, err)
+	}
+	return a.serve(ctx, port, logger)
+}
+
+// refuse tells every problem of the settings on standard error.
+func refuse(stderr io.Writer, err error) int {
+	if _, writeErr := fmt.Fprintf(stderr, "settings:\n%v\n", err); writeErr != nil {
+		return customhandler.ExitFailure
+	}
+	return exitConfig
+}
+
+func level(name string) slog.Level {
+	switch name {
+	case "debug":
+		return slog.LevelDebug
+	case "warn":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	default:
+		return slog.LevelInfo
+	}
+}
+
+// app is the assembled handler.
+type app struct {
+	echo      *echo.Echo
+	keyring   *keyring.Keyring
+	jwks      *authn.JWKS
+	tenants   []string
+	audit     *audit.Log
+	transport *azure.Transport
+}
+
+// serve runs the background refreshes and the server until the host ends it,
+// then writes what the audit log still holds.
+func (a *app) serve(ctx context.Context, port uint16, logger *slog.Logger) int {
+	background, stop := context.WithCancel(ctx)
+	defer stop()
+	go a.keyring.Run(background)
+	go a.jwks.Run(background, a.tenants)
+	code, err := customhandler.Serve(ctx, port, a.echo, drain)
+	if err != nil {
+		logger.ErrorContext(ctx, "serving ended", "error", err)
+	}
+	flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flush)
+	defer cancel()
+	if err := a.audit.Close(flushing); err != nil {
+		logger.ErrorContext(ctx, "audit log not flushed", "error", err)
+	}
+	a.transport.Close()
+	return code
+}
+
+// stores are the tables, one store each.
+type stores struct{ records, keyring, operations, audit *tables.Store }
+
+func newStores(c config.Config, identity *credential.Credential, t *azure.Transport) (s stores, err error) {
+	open := func(account string) *tables.Service {
+		service, serviceErr := tables.NewService(c.Endpoint(account, "table"), identity, t.ClientOptions(azure.Tables, nil))
+		err = errors.Join(err, serviceErr)
+		return service
+	}
+	data, log := open(c.DataAccount), open(c.AuditAccount)
+	if err != nil {
+		return s, err
+	}
+	table := func(service *tables.Service, name string) *tables.Store {
+		store, tableErr := service.Table(name)
+		err = errors.Join(err, tableErr)
+		return store
+	}
+	s = stores{
+		records: table(data, tokenvault.Table), keyring: table(data, keyring.Table),
+		operations: table(data, operation.Table), audit: table(log, "audit"),
+	}
+	return s, err
+}
+
+func newKeyring(
+	c config.Config, store *tables.Store, identity *credential.Credential, t *azure.Transport, logger *slog.Logger,
+) (*keyring.Keyring, error) {
+	vault, err := keyvault.New(c.KeyVaultURL, identity, t.ClientOptions(azure.KeyVault, nil))
+	if err != nil {
+		return nil, err
+	}
+	wrapper, err := vault.Wrapper(c.KeyWrapName)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := vault.Signer(c.KeySignName)
+	if err != nil {
+		return nil, err
+	}
+	return keyring.New(keyring.Options{Store: store, Wrapper: wrapper, Signer: signer, Clock: clock.System, Logger: logger})
+}
+
+// assemble makes every part. It contacts nothing: a dependency that is down
+// is health/ready's to tell, not a reason to end.
+func assemble(ctx context.Context, c config.Config, getenv func(string) string, logger *slog.Logger) (*app, error) {
+	transport, err := azure.NewTransport(c.LocalStackFile, getenv, clock.System)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := credential.ManagedIdentity(c.ClientID, transport.IdentityClient(clientTimeout), credential.Options{
+		Clock:          clock.System,
+		OnRefreshError: func(err error) { logger.Warn("own token not refreshed", "error", err) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, err := newStores(c, identity, transport)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := newKeyring(c, s.keyring, identity, transport, logger)
+	if err != nil {
+		return nil, err
+	}
+	jwks := authn.NewJWKS(c.AuthorityHost, transport.Client(clientTimeout), clock.System, logger)
+	auth, err := authn.New(authn.Config{
+		TenantIDs: c.TenantIDs, Audience: c.APIClientID, AuthorityHost: c.AuthorityHost, Scope: c.RequiredScope,
+		AllowedClients: c.AllowedClientIDs, StepUpContext: c.StepUpContext,
+	}, jwks, clock.System)
+	if err != nil {
+		return nil, err
+	}
+	auditOptions := audit.Options{
+		Store: s.audit, Clock: clock.System, Instance: c.Instance, Logger: logger,
+		MACKey: func(ctx context.Context) ([]byte, error) {
+			keys, err := ring.ForRead(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return keys.AuditMAC(), nil
+		},
+	}
+	log, err := audit.New(auditOptions) //nolint:contextcheck // its committer outlives every request; Close ends it
+	if err != nil {
+		return nil, err
+	}
+	a := &app{echo: echo.New(), keyring: ring, jwks: jwks, tenants: c.TenantIDs, audit: log, transport: transport}
+	//nolint:contextcheck // handlers take the context of their request
+	if err := a.routes(c, s, auth, auditOptions, logger); err != nil {
+		return nil, errors.Join(err, log.Close(ctx))
+	}
+	return a, nil
+}
+
+// routes puts the domain behind the transports.
+func (a *app) routes(
+	c config.Config, s stores, auth *authn.Authenticator, auditOptions audit.Options, logger *slog.Logger,
+) error {
+	vault, err := tokenvault.New(tokenvault.Options{
+		Store: s.records, Keys: a.keyring, Audit: a.audit, StepUp: auth, Purposes: c.RevealPurposes,
+		Plans: operation.NewPlans[[]tokenvault.PlannedToken]("tokenize", s.operations, a.keyring, clock.System),
+		Clock: clock.System, Logger: logger,
+	})
+	if err != nil {
+		return err
+	}
+	events, err := audit.NewReader(auditOptions)
+	if err != nil {
+		return err
+	}
+	sealer, err := audit.NewSealer(auditOptions)
+	if err != nil {
+		return err
+	}
+	err = httpapi.Register(a.echo, httpapi.Options{
+		Auth: auth, Vault: vault, Audit: a.audit, Events: events, Keyring: a.keyring, Ready: a.ready,
+		Clock: clock.System, Logger: logger, Telemetry: telemetry.Log{Logger: logger},
+	})
+	if err != nil {
+		return err
+	}
+	return jobs.Register(a.echo, jobs.Options{Sealer: sealer, Audit: a.audit, Keyring: a.keyring, Logger: logger})
+}
+
+// ready: the keyring may write, which takes the table store and, at first,
+// Key Vault and the managed identity.
+func (a *app) ready(ctx context.Context) error {
+	_, err := a.keyring.ForWrite(ctx)
+	return err
+}
