@@ -10,19 +10,20 @@ const redacted = "[redacted]"
 
 // Secret holds personal data and shows it to nobody but a caller of Reveal or
 // RevealString. Every printing, encoding and logging form is "[redacted]". The
-// value stands behind a pointer because fmt calls no method on a Secret in an
-// unexported field of another struct: of a pointer it prints the address only.
-type Secret struct{ value *[]byte }
+// value stands behind a function because fmt calls no method on a Secret in an
+// unexported field of another struct: it would print the bytes, and behind a
+// pointer too for some verbs. Of a function it prints the address only.
+type Secret struct{ value func() []byte }
 
 // NewSecret takes the bytes over; the caller does not use them again.
-func NewSecret(value []byte) Secret { return Secret{&value} }
+func NewSecret(value []byte) Secret { return Secret{func() []byte { return value }} }
 
 // Reveal gives the value itself. Grep for this call to find every use.
 func (s Secret) Reveal() []byte {
 	if s.value == nil {
 		return nil
 	}
-	return *s.value
+	return s.value()
 }
 
 // RevealString is Reveal as a string.

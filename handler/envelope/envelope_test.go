@@ -126,6 +126,8 @@ func TestKeysDoNotPrint(t *testing.T) {
 		fmt.Fprintf(&out, verb, key)
 		fmt.Fprintf(&out, verb, &key)
 		fmt.Fprintf(&out, verb, struct{ K Key }{key})
+		fmt.Fprintf(&out, verb, struct{ k Key }{key})
+		fmt.Fprintf(&out, verb, &struct{ k *Key }{&key})
 	}
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "key", key)
 	b, err := json.Marshal(key)

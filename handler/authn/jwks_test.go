@@ -1,0 +1,192 @@
+package authn
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// authority serves a tenant's keys; body and status may change.
+type authority struct {
+	*httptest.Server
+	mu     sync.Mutex
+	body   string
+	status int
+	calls  atomic.Int64
+	now    time.Time
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{status: http.StatusOK, now: testNow}
+	a.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.calls.Add(1)
+		if r.URL.Path != "/"+testTenant+"/discovery/v2.0/keys" {
+			http.NotFound(w, r)
+			return
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		w.WriteHeader(a.status)
+		if _, err := w.Write([]byte(a.body)); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(a.Close)
+	return a
+}
+
+func (a *authority) serve(status int, body string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.status, a.body = status, body
+}
+
+func (a *authority) pass(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.now = a.now.Add(d)
+}
+
+func (a *authority) clock() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.now
+}
+
+func (a *authority) source() *JWKS {
+	return NewJWKS(a.URL, a.Client(), a.clock, slog.New(slog.DiscardHandler))
+}
+
+func keySetOf(t *testing.T, kids ...string) string {
+	t.Helper()
+	key := newKey(t)
+	var list []map[string]string
+	for _, kid := range kids {
+		list = append(list, map[string]string{
+			"kty": "RSA", "use": "sig", "kid": kid, "n": b64(key.N.Bytes()),
+			"e": b64(big.NewInt(int64(key.E)).Bytes()), "issuer": testHost + "/{tenantid}/v2.0",
+		})
+	}
+	b, err := json.Marshal(map[string]any{"keys": list})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestAFloodOfUnknownKeysIsOneFetch(t *testing.T) {
+	a := newAuthority(t)
+	a.serve(http.StatusOK, keySetOf(t, "k1"))
+	j := a.source()
+	var group sync.WaitGroup
+	for range 32 {
+		group.Go(func() {
+			if _, err := j.Key(t.Context(), testTenant, "unknown"); !errors.Is(err, ErrUnknownKey) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	group.Wait()
+	if _, err := j.Key(t.Context(), testTenant, "k1"); err != nil {
+		t.Error(err)
+	}
+	if n := a.calls.Load(); n != 1 {
+		t.Errorf("%d fetches", n)
+	}
+	a.serve(http.StatusOK, keySetOf(t, "k1", "k2"))
+	if _, err := j.Key(t.Context(), testTenant, "k2"); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("before the pause is over: %v", err)
+	}
+	a.pass(fetchPause)
+	if _, err := j.Key(t.Context(), testTenant, "k2"); err != nil {
+		t.Errorf("a rotated key: %v", err)
+	}
+}
+
+func TestLastGoodKeysServeADay(t *testing.T) {
+	broken := map[string]struct {
+		status int
+		body   string
+	}{
+		"down":      {http.StatusBadGateway, ""},
+		"HTML":      {http.StatusOK, "<html>"},
+		"empty":     {http.StatusOK, `{"keys":[]}`},
+		"duplicate": {http.StatusOK, keySetOf(t, "k1", "k1")},
+		"too large": {http.StatusOK, keySetOf(t, "k1") + strings.Repeat(" ", maxKeySet)},
+	}
+	for name, b := range broken {
+		a := newAuthority(t)
+		a.serve(http.StatusOK, keySetOf(t, "k1"))
+		j := a.source()
+		if _, err := j.Key(t.Context(), testTenant, "k1"); err != nil {
+			t.Fatal(err)
+		}
+		a.serve(b.status, b.body)
+		a.pass(lastGoodLife - time.Second)
+		if _, err := j.Key(t.Context(), testTenant, "k1"); err != nil {
+			t.Errorf("%s, within a day: %v", name, err)
+		}
+		if _, err := j.Key(t.Context(), testTenant, "k2"); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s, a new key: %v", name, err)
+		}
+		a.pass(time.Second)
+		if _, err := j.Key(t.Context(), testTenant, "k1"); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s, after a day: %v", name, err)
+		}
+	}
+}
+
+func TestARemovedKeyStopsWithTheNextRefresh(t *testing.T) {
+	a := newAuthority(t)
+	a.serve(http.StatusOK, keySetOf(t, "k1", "k2"))
+	j := a.source()
+	if _, err := j.Key(t.Context(), testTenant, "k1"); err != nil {
+		t.Fatal(err)
+	}
+	a.serve(http.StatusOK, keySetOf(t, "k2"))
+	a.pass(refreshEvery)
+	if _, err := j.Key(t.Context(), testTenant, "k1"); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestUnusableKeysArePassedOver(t *testing.T) {
+	good := keySetOf(t, "k1")
+	for name, change := range map[string]func(string) string{
+		"no issuer":     func(s string) string { return strings.Replace(s, `"issuer"`, `"x"`, 1) },
+		"EC":            func(s string) string { return strings.Replace(s, `"RSA"`, `"EC"`, 1) },
+		"for sealing":   func(s string) string { return strings.Replace(s, `"sig"`, `"enc"`, 1) },
+		"exponent 3":    func(s string) string { return strings.Replace(s, `"AQAB"`, `"Aw"`, 1) },
+		"short modulus": func(s string) string { return strings.Replace(s, `"n":"`, `"n":"AQAB","m":"`, 1) },
+		"odd key id":    func(s string) string { return strings.Replace(s, `"k1"`, `"../k1"`, 1) },
+	} {
+		if _, err := parseKeySet([]byte(change(good))); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if _, err := parseKeySet([]byte(good)); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzKeySet(f *testing.F) {
+	f.Add([]byte(`{"keys":[{"kty":"RSA","use":"sig","kid":"k1","n":"AQAB","e":"AQAB","issuer":"x"}]}`))
+	f.Add([]byte(`{"keys":null}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		keys, err := parseKeySet(b)
+		for kid, key := range keys {
+			if err != nil || key.Public.N.BitLen() < minModulus || key.Public.E != exponent || key.Issuer == "" {
+				t.Errorf("key %q: %v", kid, err)
+			}
+		}
+	})
+}
