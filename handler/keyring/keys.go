@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
@@ -41,7 +40,7 @@ func (k *Keys) Message() envelope.Key { return k.standing.message }
 func (k *Keys) Cursor() envelope.Key { return k.standing.cursor }
 
 // AuditMAC is the key that audit entries are MACed with.
-func (k *Keys) AuditMAC() []byte { return bytes.Clone(k.standing.auditMAC) }
+func (k *Keys) AuditMAC() []byte { return k.standing.auditMAC.Material() }
 
 // SubjectHash is the keyed hash that stands for a data subject in row keys:
 // 64 lower-case hex digits. Row keys rest on it, so it is frozen.

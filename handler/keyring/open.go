@@ -62,7 +62,7 @@ type standing struct {
 	cursor      envelope.Key
 	locator     *macs
 	pseudonym   *macs
-	auditMAC    []byte
+	auditMAC    envelope.Key
 }
 
 func newStanding(s *secrets) (*standing, error) {
@@ -86,12 +86,16 @@ func newStanding(s *secrets) (*standing, error) {
 		return nil, errors.New("two standing secrets with one id")
 	}
 	locator, rowSeal, message, pseudonym, cursor, audit := keys[0], keys[2], keys[3], keys[4], keys[5], keys[6]
+	auditMAC, err := subkey(audit, "audit MAC")
+	if err != nil {
+		return nil, err
+	}
 	return &standing{
 		fingerprint: [sha256.Size]byte(fingerprint.Sum(nil)),
 		rowSeal:     rowSeal, message: message, cursor: cursor,
 		locator:   newMACs(locator.Derive("locator", sha256.Size)),
 		pseudonym: newMACs(pseudonym.Derive("pseudonym", sha256.Size)),
-		auditMAC:  audit.Derive("audit MAC", sha256.Size),
+		auditMAC:  auditMAC,
 	}, nil
 }
 

@@ -2,10 +2,10 @@
 // rows, operations, idempotency rows, and the messages that point at them.
 //
 // Storage is not trusted: whoever can write the tables must not be able to
-// grant, extend, repoint or lower anything. A sealed row is a canonical JSON
-// document in an envelope bound to its table, partition, key, kind and
-// counter, under the keyring's row-seal key. What it does not prevent is the
-// replay of a whole older row of the same place; the threat model says so.
+// grant, extend, repoint or lower anything. A sealed row is a JSON document in
+// an envelope bound to its tenant, table, partition, key, kind and counter,
+// under the keyring's row-seal key. What it does not prevent is the replay of
+// a whole older row of the same place; the threat model says so.
 package rowseal
 
 import (
@@ -50,7 +50,8 @@ func Seal(key envelope.Key, place Place, document any) ([]byte, error) {
 }
 
 // Open opens what Seal made for the same place, into document (a pointer).
-// Whatever is wrong with it, the error is ErrTampered.
+// Whatever is wrong with it, the error is ErrTampered; it wraps the envelope's
+// reason, and document is not to be used.
 func Open(key envelope.Key, place Place, sealed []byte, document any) error {
 	plaintext, err := envelope.Open(key, place.context(), sealed)
 	if err != nil {

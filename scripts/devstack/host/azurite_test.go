@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -19,12 +18,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2/queueerror"
 )
@@ -141,7 +138,7 @@ func startAzurite(t *testing.T, certificate, key string) string {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Error(err)
 		}
-		_ = cmd.Wait()
+		_ = cmd.Wait() // ended by a signal
 	})
 	addr := "127.0.0.1:" + port
 	for deadline := time.Now().Add(time.Minute); ; {
@@ -228,198 +225,4 @@ func selfSigned(t *testing.T) (certificate, key string, roots *x509.CertPool) {
 	roots = x509.NewCertPool()
 	roots.AddCert(parsed)
 	return certificate, key, roots
-}
-
-// queueLab runs a queue function on one queue of the storage.
-func queueLab(t *testing.T, s *storage, name string, onRequest func(seen) reply, env ...string) (*lab, *azqueue.QueueClient) {
-	t.Helper()
-	client := s.queue(t, name)
-	l := startLab(t, labOptions{
-		functions: map[string]string{"QueueFn": fmt.Sprintf(queueFunction, name)},
-		client:    s.client, onRequest: onRequest,
-		env: append(append([]string{
-			"AzureFunctionsJobHost__extensions__queues__messageEncoding=none",
-			"AzureFunctionsJobHost__extensions__queues__maxDequeueCount=2",
-			"AzureFunctionsJobHost__extensions__queues__visibilityTimeout=00:00:01",
-			"AzureFunctionsJobHost__extensions__queues__maxPollingInterval=00:00:00.2",
-		}, s.env...), env...),
-	})
-	return l, client
-}
-
-// deliver waits for the next delivery and returns its text and count.
-func (l *lab) deliver() (message, count string) {
-	l.t.Helper()
-	s := l.wait()
-	if s.Method != http.MethodPost || s.Target != "/QueueFn" {
-		l.t.Fatalf("the handler saw %+v", s)
-	}
-	b := parseBody(l.t, s)
-	return textTwice(l.t, b.Data["msg"]), text(l.t, b.Metadata["DequeueCount"])
-}
-
-// eventually polls until ok: storage has no way to tell.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// TestQueueEndToEnd runs queue functions on real storage: Azurite over HTTPS
-// with bearer tokens.
-func TestQueueEndToEnd(t *testing.T) {
-	s := startStorage(t)
-	send := func(t *testing.T, q *azqueue.QueueClient, texts ...string) {
-		t.Helper()
-		for _, m := range texts {
-			if _, err := q.EnqueueMessage(t.Context(), m, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	t.Run("texts arrive exactly and are deleted", func(t *testing.T) {
-		l, q := queueLab(t, s, "exact", nil)
-		want := []string{"hello plain {x}", `{"a":1}`, "aGVsbG8=", "line1\nline2 \"q\" <&> \\ é😀", "[1]", "  spaced  "}
-		for _, m := range want {
-			send(t, q, m)
-			if got, count := l.deliver(); got != m {
-				t.Errorf("%q arrived as %q (%s)", m, got, count)
-			}
-		}
-		eventually(t, "an empty queue", func() bool { return s.count(t, "exact") == 0 })
-		if poison := s.texts(t, "exact-poison"); poison != nil {
-			t.Errorf("poison %v", poison)
-		}
-	})
-	t.Run("failures end in poison", func(t *testing.T) {
-		l, q := queueLab(t, s, "fails", func(seen) reply { return reply{Status: 500} })
-		send(t, q, "v")
-		for _, want := range []string{"1", "2"} {
-			if got, count := l.deliver(); got != "v" || count != want {
-				t.Errorf("delivery %q %s, want count %s", got, count, want)
-			}
-		}
-		eventually(t, "poison", func() bool { return strings.Join(s.texts(t, "fails-poison"), "|") == "v" })
-		if n := s.count(t, "fails"); n != 0 {
-			t.Errorf("%d messages left", n)
-		}
-	})
-	t.Run("a crash in the middle is a failure", func(t *testing.T) {
-		first := true
-		l, q := queueLab(t, s, "crash", func(seen) reply {
-			if first {
-				first = false
-				return exitWith(1)
-			}
-			return jsonOK()
-		})
-		send(t, q, "k")
-		for _, want := range []string{"1", "2"} {
-			if got, count := l.deliver(); got != "k" || count != want {
-				t.Errorf("delivery %q %s, want count %s", got, count, want)
-			}
-		}
-		eventually(t, "an empty queue", func() bool { return s.count(t, "crash") == 0 })
-		if l.Restarts() != 1 {
-			t.Errorf("%d restarts", l.Restarts())
-		}
-	})
-	t.Run("an answer without a value hangs until functionTimeout", func(t *testing.T) {
-		l, q := queueLab(t, s, "hangs", func(seen) reply { return reply{Status: 204, NoLength: true} },
-			"AzureFunctionsJobHost__functionTimeout=00:00:00.1")
-		send(t, q, "h")
-		for i, want := range []string{"1", "2"} {
-			if got, count := l.deliver(); got != "h" || count != want {
-				t.Errorf("delivery %q %s, want count %s", got, count, want)
-			}
-			l.restarted(i + 1)
-		}
-		eventually(t, "poison", func() bool { return strings.Join(s.texts(t, "hangs-poison"), "|") == "h" })
-	})
-	t.Run("after exit 0 messages go to poison", func(t *testing.T) {
-		l, q := queueLab(t, s, "exitzero", func(seen) reply { return exitWith(0) })
-		send(t, q, "a")
-		l.deliver()
-		eventually(t, "poison", func() bool { return strings.Join(s.texts(t, "exitzero-poison"), "|") == "a" })
-		send(t, q, "b")
-		eventually(t, "poison", func() bool { return strings.Join(s.texts(t, "exitzero-poison"), "|") == "a|b" })
-		if n := len(l.allStarts()); n != 1 {
-			t.Errorf("%d starts", n)
-		}
-	})
-	t.Run("shutdown finishes a message", func(t *testing.T) {
-		release := make(chan struct{})
-		l, q := queueLab(t, s, "drains", func(seen) reply {
-			<-release
-			return jsonOK()
-		})
-		send(t, q, "d")
-		l.deliver()
-		l.stop()
-		close(release)
-		if err := l.ended(); err != nil {
-			t.Error(err)
-		}
-		if n := s.count(t, "drains"); n != 0 {
-			t.Errorf("%d messages left", n)
-		}
-	})
-	t.Run("a queue that does not exist yet", func(t *testing.T) {
-		l := startLab(t, labOptions{
-			functions: map[string]string{"QueueFn": fmt.Sprintf(queueFunction, "later")}, client: s.client,
-			env: append([]string{"AzureFunctionsJobHost__extensions__queues__messageEncoding=none", "AzureFunctionsJobHost__extensions__queues__maxPollingInterval=00:00:00.2"}, s.env...),
-		})
-		eventually(t, "a warning", func() bool { return strings.Contains(l.log.String(), "QueueNotFound") })
-		send(t, s.queue(t, "later"), "m")
-		if got, _ := l.deliver(); got != "m" {
-			t.Errorf("got %q", got)
-		}
-	})
-}
-
-// What the handler refuses to be told is not told twice: a token request that
-// fails is an error that names no secret.
-func TestManagedIdentityFails(t *testing.T) {
-	answers := map[string]string{
-		"refused":    "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
-		"not JSON":   "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{",
-		"no token":   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-		"bad expiry": "HTTP/1.1 200 OK\r\nContent-Length: 43\r\n\r\n{\"access_token\":\"secret\",\"expires_on\":\"soon\"}",
-		"a redirect": "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
-	}
-	for name, answer := range answers {
-		t.Run(name, func(t *testing.T) {
-			ln, err := net.Listen("tcp4", "127.0.0.1:0") //nolint:noctx // a test
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ln.Close()
-			go func() {
-				conn, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				defer conn.Close()
-				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-					fmt.Fprint(conn, answer)
-				}
-			}()
-			m, err := newManagedIdentity(newEnvironment([]string{"IDENTITY_ENDPOINT=http://" + ln.Addr().String() + "/", "IDENTITY_HEADER=hidden"}), "", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = m.GetToken(t.Context(), tokenOptions("https://storage.azure.com/.default"))
-			if err == nil || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "hidden") {
-				t.Errorf("error %v", err)
-			}
-		})
-	}
-}
-
-func tokenOptions(scopes ...string) policy.TokenRequestOptions {
-	return policy.TokenRequestOptions{Scopes: scopes}
 }

@@ -339,20 +339,20 @@ func TestAdminPayload(t *testing.T) {
 	}
 }
 
+// A request whose kept connection breaks is not sent again by the stand-in, as
+// Go's transport would: the handler may have acted on it.
 func TestOnceSendsOnce(t *testing.T) {
 	l := startLab(t, labOptions{functions: hello, onRequest: func(s seen) reply {
-		if strings.Contains(s.Target, "crash") {
-			return exitWith(200)
+		if strings.Contains(s.Target, "drop") {
+			return reply{Drop: true}
 		}
 		return jsonOK()
 	}})
-	// Proxied requests share kept connections: the second would be repeated.
-	for i, target := range []string{"/api/hello", "/api/hello?crash"} {
+	for i, target := range []string{"/api/hello", "/api/hello?drop"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr()+target, http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("Idempotency-Key", "1")
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -361,11 +361,10 @@ func TestOnceSendsOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		if want := []int{200, 500}[i]; resp.StatusCode != want {
+		if want := []int{http.StatusOK, http.StatusInternalServerError}[i]; resp.StatusCode != want {
 			t.Errorf("%s: %d", target, resp.StatusCode)
 		}
 	}
-	l.restarted(1)
 	if n := len(l.requests()); n != 2 {
 		t.Errorf("the handler saw %d requests, want 2", n)
 	}

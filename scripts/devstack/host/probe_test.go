@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 			os.Exit(99)
 		}
 	}
+	if os.Getenv(realHandlerVariable) != "" {
+		os.Exit(runRealHandler())
+	}
 	os.Exit(m.Run())
 }
 
@@ -80,6 +83,8 @@ type reply struct {
 	// Stdout and Stderr are written before the answer.
 	Stdout string `json:"stdout"`
 	Stderr string `json:"stderr"`
+	// Drop closes the connection instead of answering.
+	Drop bool `json:"drop"`
 	// Hang never answers.
 	Hang bool `json:"hang"`
 }
@@ -183,6 +188,8 @@ func (r reply) do(conn net.Conn, s seen) bool {
 	switch {
 	case r.Exit != nil:
 		os.Exit(*r.Exit)
+	case r.Drop:
+		return false
 	case r.Hang:
 		select {}
 	}

@@ -168,7 +168,8 @@ func TestFailuresEndInPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(testQueues(), func(context.Context, attempt) error { return errInvocation })
 		b.add(t, "v")
-		b.runFor(t, 10*time.Minute)
+		// Less than another visibilityTimeout after the third attempt.
+		b.runFor(t, 75*time.Second)
 		if len(b.attempts) != 3 {
 			t.Fatalf("attempts %v", b.attempts)
 		}
