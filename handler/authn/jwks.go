@@ -124,6 +124,10 @@ func (j *JWKS) refresh(ctx context.Context, tenant string) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 		defer cancel()
 		begun := j.now()
+		// Another caller's fetch may have ended since this one looked.
+		if set := j.snapshot(tenant); !set.tried.IsZero() && begun.Sub(set.tried) < fetchPause {
+			return nil, set.lastErr
+		}
 		keys, err := j.get(ctx, tenant)
 		j.mu.Lock()
 		defer j.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 const (
 	maxLocal  = 64  // RFC 5321 section 4.5.3.1.1
 	maxDomain = 253 // RFC 1035 section 2.3.4, without the root
+	maxLabel  = 63  // RFC 1035 section 2.3.4
 	maxEmail  = 254 // RFC 5321 section 4.5.3.1.3
 	// localExtra are the characters that an unquoted local part may hold
 	// beside letters and digits (RFC 5322 section 3.2.3, atext).
@@ -40,7 +41,7 @@ func parseEmail(raw string, _ time.Time) (string, *ValueError) {
 		return "", refused(Email, "local_part", "has a local part that is not accepted")
 	}
 	ascii, err := idna.Lookup.ToASCII(domain)
-	if err != nil || !strings.Contains(ascii, ".") || len(ascii) > maxDomain || strings.HasSuffix(ascii, ".") {
+	if err != nil || !validDomain(ascii) {
 		return "", refused(Email, "domain", "has no valid domain name")
 	}
 	canonical := local + "@" + strings.ToLower(ascii)
@@ -48,6 +49,20 @@ func parseEmail(raw string, _ time.Time) (string, *ValueError) {
 		return "", refused(Email, "length", "is longer than 254 bytes")
 	}
 	return canonical, nil
+}
+
+// validDomain: two labels or more, of 1 to 63 bytes. The lookup profile of
+// idna leaves lengths to the resolver.
+func validDomain(ascii string) bool {
+	if len(ascii) > maxDomain || !strings.Contains(ascii, ".") {
+		return false
+	}
+	for label := range strings.SplitSeq(ascii, ".") {
+		if label == "" || len(label) > maxLabel {
+			return false
+		}
+	}
+	return true
 }
 
 func validLocal(local string) bool {

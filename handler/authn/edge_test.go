@@ -1,0 +1,291 @@
+package authn
+
+import (
+	"encoding/json"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"secureapi/handler/authz"
+)
+
+func edgeAuthenticator(t testing.TB) (*Authenticator, func(header, claims any) string) {
+	t.Helper()
+	key := newKey(t)
+	a := newAuthenticator(t, staticKeys{key: Key{Public: &key.PublicKey, Issuer: testHost + "/{tenantid}/v2.0"}})
+	return a, func(header, claims any) string { return mint(t, key, header, claims) }
+}
+
+func TestTimesAtTheEdgesOfTheirRange(t *testing.T) {
+	a, sign := edgeAuthenticator(t)
+	now := testNow.Unix()
+	type times struct{ iat, nbf, exp int64 }
+	for name, c := range map[string]struct {
+		times
+		reason string
+	}{
+		"expired by a second":           {times{now - 3600, now - 3600, now - 61}, "expired"},
+		"expired at the bound":          {times{now - 3600, now - 3600, now - 60}, "expired"},
+		"not expired":                   {times{now - 3600, now - 3600, now - 59}, ""},
+		"nbf at the bound":              {times{now, now + 60, now + 3600}, ""},
+		"nbf over the bound":            {times{now, now + 61, now + 3600}, "not_yet_valid"},
+		"nbf is the last second":        {times{now, math.MaxInt64, now + 3600}, "not_yet_valid"},
+		"nbf is the first second":       {times{now, math.MinInt64, now + 3600}, ""},
+		"iat at the bound":              {times{now + 60, now, now + 3600}, ""},
+		"iat over the bound":            {times{now + 61, now, now + 3600}, "issued_in_future"},
+		"iat is the last second":        {times{math.MaxInt64, now, now + 3600}, "issued_in_future"},
+		"iat is the first second":       {times{math.MinInt64, now, now + 3600}, "lifetime_not_accepted"},
+		"exp is the last second":        {times{now, now, math.MaxInt64}, "lifetime_not_accepted"},
+		"exp is the first second":       {times{now, now, math.MinInt64}, "expired"},
+		"lifetime beyond 64 bits":       {times{-1<<62 - 1, now, 1 << 62}, "lifetime_not_accepted"},
+		"lifetime at the bound":         {times{now, now, now + 29*3600}, ""},
+		"lifetime over the bound":       {times{now, now, now + 29*3600 + 1}, "lifetime_not_accepted"},
+		"lifetime of nothing":           {times{now, now, now}, "lifetime_not_accepted"},
+		"issued before the epoch":       {times{-1, now, now + 3600}, "lifetime_not_accepted"},
+		"all of the last representable": {times{math.MaxInt64, math.MaxInt64, math.MaxInt64}, "not_yet_valid"},
+	} {
+		claims := userClaims()
+		claims["iat"], claims["nbf"], claims["exp"] = c.iat, c.nbf, c.exp
+		_, err := a.Authenticate(t.Context(), []string{"Bearer " + sign(goodHeader(), claims)})
+		if reason, _ := reasonOf(t, err); reason != c.reason {
+			t.Errorf("%s: %q, want %q", name, reason, c.reason)
+		}
+	}
+}
+
+func TestClaimsOfOddShapesAreRefused(t *testing.T) {
+	a, sign := edgeAuthenticator(t)
+	user := func(name string, value any) map[string]any { return with(userClaims(), name, value) }
+	app := func(name string, value any) map[string]any { return with(appClaims(), name, value) }
+	null := json.RawMessage("null")
+	for name, c := range map[string]struct {
+		claims any
+		reason string
+	}{
+		"claims null":              {"null", "tenant_not_allowed"},
+		"claims a list":            {"[]", "claims_malformed"},
+		"claims a text":            {`"x"`, "claims_malformed"},
+		"claims empty object":      {"{}", "tenant_not_allowed"},
+		"claims with a BOM":        {"\ufeff{}", "claims_malformed"},
+		"claims a lone surrogate":  {`{"tid":"\ud800"}`, "claims_malformed"},
+		"claims with a comment":    {`{"tid":"x"/**/}`, "claims_malformed"},
+		"claims a comma too many":  {`{"tid":"x",}`, "claims_malformed"},
+		"unread claim twice":       {`{"x":1,"x":2}`, "claims_malformed"},
+		"escaped name twice":       {`{"tid":"x","\u0074id":"y"}`, "claims_malformed"},
+		"brackets in a text":       {`{"tid":"` + strings.Repeat("[", 64) + `"}`, "tenant_not_allowed"},
+		"brackets after an escape": {`{"a":"\"","b":` + strings.Repeat("[", 16), "claims_too_deep"},
+		"tid with NUL":             {user("tid", testTenant+"\x00"), "tenant_not_allowed"},
+		"tid with a space":         {user("tid", testTenant+" "), "tenant_not_allowed"},
+		"tid of consumers":         {user("tid", consumerTenant), "tenant_not_allowed"},
+		"tid common":               {user("tid", "common"), "tenant_not_allowed"},
+		"tid a path":               {user("tid", "../"+testTenant), "tenant_not_allowed"},
+		"ver a number":             {user("ver", 2.0), "claims_malformed"},
+		"ver 2":                    {user("ver", "2"), "version_not_accepted"},
+		"iss missing":              {user("iss", nil), "issuer_mismatch"},
+		"iss null":                 {user("iss", null), "issuer_mismatch"},
+		"iss a list":               {user("iss", []string{testHost}), "claims_malformed"},
+		"iss http":                 {user("iss", "http://login.microsoftonline.com/"+testTenant+"/v2.0"), "issuer_mismatch"},
+		"iss with a port":          {user("iss", testHost+":443/"+testTenant+"/v2.0"), "issuer_mismatch"},
+		"iss with a query":         {user("iss", testHost+"/"+testTenant+"/v2.0?x"), "issuer_mismatch"},
+		"iss a template":           {user("iss", testHost+"/{tenantid}/v2.0"), "issuer_mismatch"},
+		"aud missing":              {user("aud", nil), "audience_mismatch"},
+		"aud null":                 {user("aud", null), "audience_mismatch"},
+		"aud slash":                {user("aud", testAPI+"/"), "audience_mismatch"},
+		"aud upper case":           {user("aud", strings.ToUpper(testAPI)), "audience_mismatch"},
+		"aud empty list":           {user("aud", []string{}), "claims_malformed"},
+		"exp null":                 {user("exp", null), "time_missing"},
+		"exp in exponent form":     {user("exp", json.RawMessage("1e10")), "claims_malformed"},
+		"exp a decimal zero":       {user("exp", json.RawMessage("9999999999.0")), "claims_malformed"},
+		"nbf a text":               {user("nbf", "0"), "claims_malformed"},
+		"iat a bool":               {user("iat", true), "claims_malformed"},
+		"oid empty":                {user("oid", ""), "subject_missing"},
+		"oid upper case":           {user("oid", strings.ToUpper(testUser)), "subject_missing"},
+		"oid a line more":          {user("oid", testUser+"\n"), "subject_missing"},
+		"azp a line more":          {user("azp", testClient+"\n"), "client_missing"},
+		"azp a list":               {user("azp", []string{testClient}), "claims_malformed"},
+		"idtyp upper case":         {user("idtyp", "User"), "not_an_access_token"},
+		"idtyp empty":              {user("idtyp", ""), "not_an_access_token"},
+		"scp null":                 {user("scp", null), "neither_scope_nor_role"},
+		"scp empty":                {user("scp", ""), "neither_scope_nor_role"},
+		"scp an object":            {user("scp", map[string]bool{"Vault.Access": true}), "claims_malformed"},
+		"roles an object":          {user("roles", map[string]bool{"Vault.Writer": true}), "claims_malformed"},
+		"app roles empty":          {app("roles", []string{}), "neither_scope_nor_role"},
+		"app roles null":           {app("roles", null), "neither_scope_nor_role"},
+		"app azpacr missing":       {app("azpacr", nil), "client_not_authenticated"},
+		"app azpacr a number":      {app("azpacr", 2), "claims_malformed"},
+		"app azpacr 3":             {app("azpacr", "3"), "client_not_authenticated"},
+		"app azpacr 22":            {app("azpacr", "22"), "client_not_authenticated"},
+		"acrs a text":              {user("acrs", "c1"), "claims_malformed"},
+		"overage sources":          {user("_claim_sources", map[string]string{"src1": "https://attacker.example"}), "claims_overage"},
+		"overage names null":       {user("_claim_names", null), "claims_overage"},
+		"overage flag a text":      {user("hasgroups", "true"), "claims_malformed"},
+	} {
+		_, err := a.Authenticate(t.Context(), []string{"Bearer " + sign(goodHeader(), c.claims)})
+		if reason, _ := reasonOf(t, err); reason != c.reason {
+			t.Errorf("%s: %q, want %q", name, reason, c.reason)
+		}
+	}
+}
+
+func TestHeadersOfOddShapesAreRefused(t *testing.T) {
+	a, sign := edgeAuthenticator(t)
+	good := sign(goodHeader(), userClaims())
+	parts := strings.Split(good, ".")
+	for name, c := range map[string]struct{ token, reason string }{
+		"header null":       {sign("null", userClaims()), "algorithm_not_accepted"},
+		"header a list":     {sign(`["RS256"]`, userClaims()), "header_not_accepted"},
+		"alg null":          {sign(`{"alg":null,"kid":"k1","typ":"JWT"}`, userClaims()), "algorithm_not_accepted"},
+		"alg lower case":    {sign(with(goodHeader(), "alg", "rs256"), userClaims()), "algorithm_not_accepted"},
+		"alg a space more":  {sign(with(goodHeader(), "alg", "RS256 "), userClaims()), "algorithm_not_accepted"},
+		"kid a number":      {sign(with(goodHeader(), "kid", 1), userClaims()), "header_not_accepted"},
+		"kid empty":         {sign(with(goodHeader(), "kid", ""), userClaims()), "key_id_not_accepted"},
+		"kid a line more":   {sign(with(goodHeader(), "kid", "k1\n"), userClaims()), "key_id_not_accepted"},
+		"kid longest":       {sign(with(goodHeader(), "kid", strings.Repeat("k", 128)), userClaims()), "key_unknown"},
+		"enc":               {sign(with(goodHeader(), "enc", "A256GCM"), userClaims()), "header_not_accepted"},
+		"x5t#S256":          {sign(with(goodHeader(), "x5t#S256", "x"), userClaims()), "header_not_accepted"},
+		"crit empty":        {sign(with(goodHeader(), "crit", []string{}), userClaims()), "header_not_accepted"},
+		"typ nested":        {sign(with(goodHeader(), "typ", "JWS"), userClaims()), "type_not_accepted"},
+		"only dots":         {"..", "base64_malformed"},
+		"no header":         {"." + parts[1] + "." + parts[2], "base64_malformed"},
+		"no claims":         {parts[0] + ".." + parts[2], "base64_malformed"},
+		"no signature":      {parts[0] + "." + parts[1] + ".", "base64_malformed"},
+		"carriage return":   {parts[0] + ".\r" + parts[1] + "." + parts[2], "base64_malformed"},
+		"slash":             {parts[0] + "." + parts[1] + "./" + parts[2][1:], "base64_malformed"},
+		"percent form":      {parts[0] + "." + parts[1] + "%3D." + parts[2], "base64_malformed"},
+		"trailing space":    {good + " ", "base64_malformed"},
+		"trailing NUL":      {good + "\x00", "base64_malformed"},
+		"second credential": {good + ",Bearer", "base64_malformed"},
+		"parts swapped":     {parts[1] + "." + parts[0] + "." + parts[2], "header_not_accepted"},
+		"header reordered":  {b64([]byte(`{"typ":"JWT","kid":"k1","alg":"RS256"}`)) + "." + parts[1] + "." + parts[2], "signature_invalid"},
+		"signature doubled": {good + parts[2], "signature_invalid"},
+		"another's claims":  {parts[0] + "." + strings.Split(sign(goodHeader(), appClaims()), ".")[1] + "." + parts[2], "signature_invalid"},
+	} {
+		_, err := a.Authenticate(t.Context(), []string{"Bearer " + c.token})
+		if reason, verified := reasonOf(t, err); reason != c.reason || verified {
+			t.Errorf("%s: %q (verified %v), want %q", name, reason, verified, c.reason)
+		}
+	}
+}
+
+func TestRolesAndScopesAreMatchedToTheLetter(t *testing.T) {
+	a, sign := edgeAuthenticator(t)
+	for _, role := range []string{"vault.writer", "Vault.Writer ", "Vault.Writer\u00a0", "Vault.Write", "Vault.Writers", "Vault.Wr\u0456ter", "*", ""} {
+		p, err := a.Authenticate(t.Context(), []string{"Bearer " + sign(goodHeader(), with(userClaims(), "roles", []string{role}))})
+		if err != nil || p.HasRole(authz.Writer) {
+			t.Errorf("role %q: %v, %v", role, p.Roles, err)
+		}
+	}
+	for scope, want := range map[string]bool{
+		"Vault.Access": true, "a Vault.Access b": true, "a  Vault.Access": true,
+		"vault.access": false, "Vault.Access\ta": false, "Vault.Access,a": false, "xVault.Access": false, "Vault.Access\u00a0a": false, " ": false,
+	} {
+		p, err := a.Authenticate(t.Context(), []string{"Bearer " + sign(goodHeader(), with(userClaims(), "scp", scope))})
+		if err != nil || p.Scoped != want {
+			t.Errorf("scope %q: %v, %v", scope, p.Scoped, err)
+		}
+	}
+}
+
+func TestOnlyAllowedClients(t *testing.T) {
+	key := newKey(t)
+	config := goodConfig()
+	config.AllowedClients = []string{"cccccccc-0000-4000-8000-000000000001"}
+	a, err := New(config, staticKeys{key: Key{Public: &key.PublicKey, Issuer: testHost + "/{tenantid}/v2.0"}}, func() time.Time { return testNow })
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = a.Authenticate(t.Context(), []string{"Bearer " + mint(t, key, goodHeader(), userClaims())})
+	if reason, verified := reasonOf(t, err); reason != "client_not_allowed" || !verified {
+		t.Errorf("%q (verified %v)", reason, verified)
+	}
+	claims := with(userClaims(), "azp", config.AllowedClients[0])
+	if _, err := a.Authenticate(t.Context(), []string{"Bearer " + mint(t, key, goodHeader(), claims)}); err != nil {
+		t.Error(err)
+	}
+}
+
+func goodConfig() Config {
+	return Config{TenantIDs: []string{testTenant}, Audience: testAPI, AuthorityHost: testHost, Scope: "Vault.Access", StepUpContext: "c1"}
+}
+
+func TestEachBadSettingIsRefused(t *testing.T) {
+	for name, spoil := range map[string]func(*Config){
+		"no tenant":         func(c *Config) { c.TenantIDs = nil },
+		"tenant common":     func(c *Config) { c.TenantIDs = append(c.TenantIDs, "common") },
+		"tenant upper case": func(c *Config) { c.TenantIDs = []string{strings.ToUpper(testTenant)} },
+		"tenant consumers":  func(c *Config) { c.TenantIDs = []string{consumerTenant} },
+		"audience URI":      func(c *Config) { c.Audience = "api://" + testAPI },
+		"authority http":    func(c *Config) { c.AuthorityHost = "http://login.microsoftonline.com" },
+		"authority slash":   func(c *Config) { c.AuthorityHost += "/" },
+		"scope missing":     func(c *Config) { c.Scope = "" },
+		"two scopes":        func(c *Config) { c.Scope = "a b" },
+		"context c0":        func(c *Config) { c.StepUpContext = "c0" },
+		"context c100":      func(c *Config) { c.StepUpContext = "c100" },
+	} {
+		config := goodConfig()
+		spoil(&config)
+		if _, err := New(config, staticKeys{}, time.Now); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if _, err := New(goodConfig(), staticKeys{}, time.Now); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestARefusalTellsNothingOfTheToken(t *testing.T) {
+	a, sign := edgeAuthenticator(t)
+	claims := with(userClaims(), "oid", "zqmark@example.com")
+	_, err := a.Authenticate(t.Context(), []string{"Bearer " + sign(goodHeader(), claims)})
+	if err == nil || strings.Contains(err.Error(), "zqmark") {
+		t.Errorf("got %v", err)
+	}
+	if got := Challenge(); strings.Contains(got, "_") && !strings.Contains(got, "invalid_token") {
+		t.Errorf("challenge %q", got)
+	}
+}
+
+func FuzzBearer(f *testing.F) {
+	for _, seed := range []string{"Bearer a.b.c", "bearer  a", "Bearer", "Bearer ", "", "Basic QQ==", "Bearer\ta", "Bearer a, Bearer b"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		token, err := bearer([]string{value})
+		if err == nil && (token == "" || len(value) > maxHeader || !strings.EqualFold(value[:7], "Bearer ") || value[7:] != token) {
+			t.Errorf("%q gives %q", value, token)
+		}
+		if _, err := bearer([]string{value, value}); err == nil {
+			t.Error("two headers were taken")
+		}
+	})
+}
+
+func FuzzClaims(f *testing.F) {
+	key := newKey(f)
+	a := newAuthenticator(f, staticKeys{key: Key{Public: &key.PublicKey, Issuer: testHost + "/{tenantid}/v2.0"}})
+	for _, claims := range []map[string]any{userClaims(), appClaims()} {
+		b, err := json.Marshal(claims)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(b))
+	}
+	f.Add(`{"tid":"` + testTenant + `","exp":9223372036854775807,"nbf":-1,"iat":-9223372036854775808}`)
+	f.Fuzz(func(t *testing.T, claims string) {
+		p, err := a.Authenticate(t.Context(), []string{"Bearer " + mint(t, key, goodHeader(), claims)})
+		if err != nil {
+			return
+		}
+		var read map[string]any
+		if err := json.Unmarshal([]byte(claims), &read); err != nil {
+			t.Fatal(err)
+		}
+		names := slices.Sorted(maps.Keys(read))
+		if p.TenantID != testTenant || read["aud"] != testAPI || !guid.MatchString(p.ObjectID) || p.IssuedAt.After(testNow.Add(skew)) {
+			t.Errorf("accepted %v", names)
+		}
+	})
+}

@@ -1,0 +1,60 @@
+package authn
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"secureapi/handler/authz"
+)
+
+func TestStepUpTakesAUserWithTheContext(t *testing.T) {
+	a := newAuthenticator(t, staticKeys{})
+	for name, p := range map[string]authz.Principal{
+		"an app":          {Kind: authz.App, AuthContexts: []string{"c1"}, IssuedAt: testNow},
+		"a job":           authz.System("sweep", testTenant, ""),
+		"nobody":          {AuthContexts: []string{"c1"}, IssuedAt: testNow},
+		"no context":      {Kind: authz.User, IssuedAt: testNow},
+		"another context": {Kind: authz.User, AuthContexts: []string{"c2", "C1", "c1 ", "c11"}, IssuedAt: testNow},
+		"no issue time":   {Kind: authz.User, AuthContexts: []string{"c1"}},
+		"from the future": {Kind: authz.User, AuthContexts: []string{"c1"}, IssuedAt: testNow.Add(skew + time.Nanosecond)},
+		"too old":         {Kind: authz.User, AuthContexts: []string{"c1"}, IssuedAt: testNow.Add(-stepUpAge - time.Nanosecond)},
+	} {
+		step, ok := errors.AsType[*StepUpRequired](a.RequireStepUp(p))
+		if !ok {
+			t.Errorf("%s: passed", name)
+		} else if (step.Challenge != "") != (p.Kind == authz.User) {
+			t.Errorf("%s: challenge %q", name, step.Challenge)
+		}
+	}
+	p := authz.Principal{Kind: authz.User, AuthContexts: []string{"c2", "c1"}, IssuedAt: testNow}
+	if err := a.RequireStepUp(p); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheClaimsChallengeNamesTheContext(t *testing.T) {
+	a := newAuthenticator(t, staticKeys{})
+	m := regexp.MustCompile(`^Bearer realm="", authorization_uri="https://login\.microsoftonline\.com/common/oauth2/v2\.0/authorize", error="insufficient_claims", claims="([A-Za-z0-9+/=]+)"$`).
+		FindStringSubmatch(a.claimsChallenge())
+	if m == nil {
+		t.Fatal(a.claimsChallenge())
+	}
+	b, err := base64.StdEncoding.DecodeString(m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got any
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"access_token": map[string]any{"acrs": map[string]any{"essential": true, "value": "c1"}}}
+	if diff := cmp.Diff(any(want), got); diff != "" {
+		t.Error(diff)
+	}
+}
