@@ -164,7 +164,9 @@ func newKeyring(
 	if err != nil {
 		return nil, err
 	}
-	return keyring.New(keyring.Options{Store: store, Wrapper: wrapper, Signer: signer, Clock: clock.System, Logger: logger})
+	return keyring.New(keyring.Options{
+		Store: store, Wrapper: wrapper, Signer: signer, SignName: c.KeySignName, Clock: clock.System, Logger: logger,
+	})
 }
 
 // assemble makes every part. It contacts nothing: a dependency that is down

@@ -56,11 +56,14 @@ func TestOneOfTwoUpdatesWins(t *testing.T) {
 	op := create(t, ops)
 	var wins atomic.Int64
 	var group sync.WaitGroup
-	for i := range 8 {
-		mine, err := ops.Get(t.Context(), tenant, op.ID)
-		if err != nil {
+	var copies [8]*operation.Operation[detail]
+	for i := range copies {
+		var err error
+		if copies[i], err = ops.Get(t.Context(), tenant, op.ID); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for i, mine := range copies {
 		group.Go(func() {
 			mine.State, mine.Detail.Rows = operation.Running, i
 			switch err := ops.Update(t.Context(), mine); {
