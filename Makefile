@@ -27,6 +27,18 @@ build: ## Compile the handler to bin/handler, static, as it is deployed
 stage: ## Make dist/, the folder that the Functions host runs
 	go run ./scripts/stage -out dist
 
+# The stack is built and then replaces the shell, so that a signal to make's
+# process group or to its pid reaches the program that owns the children.
+.PHONY: run
+run: stage $(NODE_MODULES) ## Start the whole local stack and the API on port 7071 (PORT=)
+	go build -o bin/devstack ./scripts/devstack
+	exec bin/devstack
+
+.PHONY: start
+start: stage $(NODE_MODULES) ## Start the backing services, then the API under Core Tools' `func`
+	go build -o bin/devstack ./scripts/devstack
+	exec scripts/start.sh
+
 .PHONY: test
 test: $(NODE_MODULES) ## Run all tests, those against Azurite included
 	go test -shuffle=on -timeout=15m ./...

@@ -17,7 +17,7 @@ func TestManagedIdentityFails(t *testing.T) {
 		"refused":    "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
 		"not JSON":   "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{",
 		"no token":   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-		"bad expiry": "HTTP/1.1 200 OK\r\nContent-Length: 43\r\n\r\n{\"access_token\":\"secret\",\"expires_on\":\"soon\"}",
+		"bad expiry": "HTTP/1.1 200 OK\r\nContent-Length: 45\r\n\r\n{\"access_token\":\"secret\",\"expires_on\":\"soon\"}",
 		"a redirect": "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
 	}
 	for name, answer := range answers {

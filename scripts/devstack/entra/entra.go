@@ -1,0 +1,74 @@
+// Package entra is the local stand-in for Microsoft Entra ID.
+//
+// It serves discovery, key sets and the token endpoint of two tenants under
+// https://login.microsoftonline.com, with keys made at start, and issues tokens
+// shaped as in production: v2.0 tokens for the API (of people and applications)
+// and v1.0 tokens for Azure resources, which the local Key Vault verifies and
+// the storage emulator reads. Applications prove themselves with a secret, a
+// certificate or a federated assertion, and each is really checked.
+//
+// Trust boundary: what it signs is believed by whatever trusts the local CA, and
+// by nothing else. POST /local/token gives out any persona's token without a
+// password: the server must only ever listen on loopback.
+package entra
+
+import (
+	"crypto/rand"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Options configure a Server.
+type Options struct {
+	// Clock is the time at which tokens are issued and checked. nil: now.
+	Clock func() time.Time
+}
+
+// Server is the issuer. It is an http.Handler.
+type Server struct {
+	now         func() time.Time
+	ring        *keyRing
+	apps        []App
+	certificate Certificate
+	mux         *http.ServeMux
+
+	mu          sync.Mutex
+	federations []Federation
+	used        map[string]bool // assertions by jti
+}
+
+// New makes the issuer, its keys and the secrets of the applications.
+func New(o Options) (*Server, error) {
+	s := &Server{now: o.Clock, apps: apps(), used: map[string]bool{}}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	for i := range s.apps {
+		s.apps[i].Secret = rand.Text() + rand.Text()
+	}
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		s.ring, err = newKeyRing(HomeTenant, OtherTenant)
+		return err
+	})
+	group.Go(func() (err error) {
+		s.certificate, err = newCertificate()
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	s.mux = http.NewServeMux()
+	s.mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.serveDiscovery)
+	s.mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.serveKeys)
+	s.mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.serveToken)
+	s.mux.HandleFunc("POST /local/token", s.serveLocalToken)
+	s.mux.HandleFunc("POST /local/rotate", s.serveRotate)
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
