@@ -9,6 +9,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"secureapi/handler/clock"
+	"secureapi/handler/telemetry"
 )
 
 // Kind is the kind of service that an SDK client talks to.
@@ -66,6 +67,16 @@ func (c Call) Failed() bool {
 // Observer is told of each call when it is over. It runs on the caller's
 // goroutine and must not block.
 type Observer func(ctx context.Context, call Call)
+
+// Record is the Observer that tells a Recorder.
+func Record(r telemetry.Recorder) Observer {
+	return func(ctx context.Context, c Call) {
+		r.Dependency(ctx, telemetry.Dependency{
+			Service: string(c.Kind), Target: c.Host, Name: c.Operation, Status: c.Status, Tries: c.Tries,
+			Failed: c.Failed(), Started: c.Start, Duration: c.Duration,
+		})
+	}
+}
 
 // callPolicy times a call over all its tries.
 type callPolicy struct {

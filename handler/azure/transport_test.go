@@ -62,13 +62,18 @@ func newTransport(t *testing.T, path string, env environment) *Transport {
 	return transport
 }
 
-func get(t *testing.T, client *http.Client, url string) (string, error) {
+func newRequest(t *testing.T, url string) *http.Request {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := client.Do(request)
+	return request
+}
+
+func get(t *testing.T, client *http.Client, url string) (string, error) {
+	t.Helper()
+	response, err := client.Do(newRequest(t, url))
 	if err != nil {
 		return "", err
 	}
@@ -175,6 +180,11 @@ func TestResponseLimit(t *testing.T) {
 	defer server.Close()
 	transport := newTransport(t, stackOf(t, server, "example.com"), nil)
 	client := transport.Client(5 * time.Second)
+	response, err := client.Do(newRequest(t, "https://example.com/large?length"))
+	if err == nil {
+		response.Body.Close()
+		t.Error("a length over the limit was let through")
+	}
 	for path, want := range map[string]error{"/": nil, "/?length": nil, "/large": errTooLarge, "/large?length": errTooLarge} {
 		if _, err := get(t, client, "https://example.com"+path); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", path, err, want)

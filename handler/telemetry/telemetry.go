@@ -1,28 +1,30 @@
 // Package telemetry is what the handler tells its operators: structured logs
-// on standard output, and requests, dependencies and events for Application
-// Insights behind the Recorder.
+// on standard output, and requests, dependencies, exceptions, events and
+// metrics for Application Insights behind the Recorder.
 //
-// Nothing here may carry personal data: an event has fixed names, statuses,
-// durations and ids that this system made; never a URL's query, a body, a
-// token or a value (invariant I3).
+// Nothing here may carry personal data (invariant I3): an item has fixed
+// names, statuses, durations and ids that this system made; never a URL's
+// query, a header, a body, a token or a value. The types have no room for
+// more, and every Recorder sends only the redacted form of an item, so that a
+// caller's slip costs a label and not a secret.
+//
+// Trust boundary: a trace context comes from the client. It correlates and
+// decides nothing; the server makes its own span and request ids.
 package telemetry
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"io"
-	"log/slog"
-	"regexp"
 	"time"
 )
 
 // Recorder takes what happened. Its methods never block and never fail: what
-// cannot be sent is dropped and counted.
+// cannot be sent is dropped and counted. It is safe for concurrent use.
 type Recorder interface {
 	Request(ctx context.Context, r Request)
 	Dependency(ctx context.Context, d Dependency)
+	Exception(ctx context.Context, e Exception)
 	Event(ctx context.Context, name string)
+	Metric(ctx context.Context, name string, value float64)
 }
 
 // Request is one HTTP request or invocation, told once at its end.
@@ -38,85 +40,66 @@ type Request struct {
 	Duration time.Duration
 }
 
+// Failed reports whether this system failed, as opposed to refusing.
+func (r Request) Failed() bool { return r.Status >= 500 }
+
 // Dependency is one call to a service this process depends on.
 type Dependency struct {
-	Service  string // "tables", "queues", "blobs", "keyvault", "entra"
-	Name     string
-	Status   int
+	Service string // "Azure table", "Azure key vault", …
+	Target  string // the service's host name
+	Name    string // the operation, never a row, a blob or a query
+	// Status is that of the last answer, 0 where none came.
+	Status int
+	// Tries is how often the request was sent.
+	Tries    int
+	Failed   bool
 	Started  time.Time
 	Duration time.Duration
 }
 
-// NewLogger returns the logger of the process: JSON lines with their severity
-// inside, each with the trace id of its context.
-func NewLogger(w io.Writer, level slog.Level) *slog.Logger {
-	return slog.New(traceHandler{slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})})
+// Exception is a failure that nobody foresaw. It has no text: an error's text
+// goes to the log, where its writer answers for it, and a panic's nowhere.
+type Exception struct {
+	// Name says what failed: "panic", "job failed".
+	Name string
+	// Type is the Go type of the error or panic value.
+	Type string
 }
 
-type traceHandler struct{ slog.Handler }
-
-// Handle adds the trace id.
-func (h traceHandler) Handle(ctx context.Context, r slog.Record) error {
-	if id := TraceID(ctx); id != "" {
-		r.AddAttrs(slog.String("traceId", id))
-	}
-	return h.Handler.Handle(ctx, r)
-}
-
-// WithAttrs keeps the trace id on derived loggers.
-func (h traceHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return traceHandler{h.Handler.WithAttrs(attrs)}
-}
-
-// WithGroup keeps the trace id on derived loggers.
-func (h traceHandler) WithGroup(name string) slog.Handler {
-	return traceHandler{h.Handler.WithGroup(name)}
-}
-
-// Log is the Recorder that writes to a logger.
-type Log struct{ Logger *slog.Logger }
+// Tee passes everything to each of several recorders.
+type Tee []Recorder
 
 // Request implements Recorder.
-func (l Log) Request(ctx context.Context, r Request) {
-	l.Logger.InfoContext(ctx, "request", "requestId", r.ID, "method", r.Method, "route", r.Route, "status", r.Status,
-		"reason", r.Reason, "tenant", r.Tenant, "caller", r.Caller, "durationMs", r.Duration.Milliseconds())
+func (t Tee) Request(ctx context.Context, r Request) {
+	for _, recorder := range t {
+		recorder.Request(ctx, r)
+	}
 }
 
 // Dependency implements Recorder.
-func (l Log) Dependency(ctx context.Context, d Dependency) {
-	l.Logger.DebugContext(ctx, "dependency", "service", d.Service, "name", d.Name, "status", d.Status,
-		"durationMs", d.Duration.Milliseconds())
+func (t Tee) Dependency(ctx context.Context, d Dependency) {
+	for _, recorder := range t {
+		recorder.Dependency(ctx, d)
+	}
+}
+
+// Exception implements Recorder.
+func (t Tee) Exception(ctx context.Context, e Exception) {
+	for _, recorder := range t {
+		recorder.Exception(ctx, e)
+	}
 }
 
 // Event implements Recorder.
-func (l Log) Event(ctx context.Context, name string) {
-	l.Logger.InfoContext(ctx, "event", "name", name)
+func (t Tee) Event(ctx context.Context, name string) {
+	for _, recorder := range t {
+		recorder.Event(ctx, name)
+	}
 }
 
-type traceKey struct{}
-
-// traceParent is version 00 of W3C Trace Context, not all zeros.
-var traceParent = regexp.MustCompile(`^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$`)
-
-const zeroTrace = "00000000000000000000000000000000"
-
-// WithTrace puts the trace id of a traceparent header into the context, or a
-// new one where the header is missing or malformed. A client's trace id is
-// only a correlation id: nothing is decided on it.
-func WithTrace(ctx context.Context, header string) context.Context {
-	if m := traceParent.FindStringSubmatch(header); len(m) == 2 && m[1] != zeroTrace {
-		return context.WithValue(ctx, traceKey{}, m[1])
+// Metric implements Recorder.
+func (t Tee) Metric(ctx context.Context, name string, value float64) {
+	for _, recorder := range t {
+		recorder.Metric(ctx, name, value)
 	}
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails: it ends the process instead
-	return context.WithValue(ctx, traceKey{}, hex.EncodeToString(id[:]))
-}
-
-// TraceID is the context's trace id, "" where there is none.
-func TraceID(ctx context.Context) string {
-	id, ok := ctx.Value(traceKey{}).(string)
-	if !ok {
-		return ""
-	}
-	return id
 }

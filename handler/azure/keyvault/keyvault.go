@@ -38,7 +38,8 @@ var (
 	ErrForbidden = errors.New("key vault refused")
 	// ErrUnavailable: the vault did not answer, throttled or failed.
 	ErrUnavailable = errors.New("key vault unavailable")
-	// ErrAnswer: the vault answered about another key, or with the wrong kind.
+	// ErrAnswer: the vault answered about another key, the key is of the wrong
+	// kind, or the vault calls the request malformed (an altered ciphertext).
 	ErrAnswer = errors.New("key vault answer does not fit the question")
 )
 

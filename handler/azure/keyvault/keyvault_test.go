@@ -196,6 +196,9 @@ func TestWrongKindOfKey(t *testing.T) {
 		v := newVault(t)
 		v.keys["kek"][0].key, v.keys["sign"][0].key = key, key
 		wrapper, signer := v.start()
+		if _, err := wrapper.Newest(t.Context()); !errors.Is(err, keyvault.ErrAnswer) {
+			t.Errorf("newest is %s: %v, want ErrAnswer", name, err)
+		}
 		if _, _, err := wrapper.Wrap(t.Context(), []byte("x")); !errors.Is(err, keyvault.ErrAnswer) {
 			t.Errorf("wrapping by %s: %v, want ErrAnswer", name, err)
 		}
@@ -203,19 +206,30 @@ func TestWrongKindOfKey(t *testing.T) {
 			t.Errorf("signing by %s: %v, want ErrAnswer", name, err)
 		}
 	}
+}
+
+func TestWrongPublicKey(t *testing.T) {
 	v := newVault(t)
 	_, signer := v.start()
-	v.alter = func(_ string, answer map[string]any) int {
-		key, ok := answer["key"].(map[string]any)
-		if !ok {
-			return http.StatusInternalServerError
+	for member, value := range map[string]string{
+		"kid": "https://" + host + "/keys/sign/" + strings.Repeat("c", 32), // another version
+		"x":   encode(make([]byte, 32)),                                    // a point off the curve
+		"y":   encode(make([]byte, 31)),
+		"crv": "P-256K",
+		"kty": "RSA",
+	} {
+		v.alter = func(_ string, answer map[string]any) int {
+			key, ok := answer["key"].(map[string]any)
+			if !ok {
+				return http.StatusInternalServerError
+			}
+			key[member] = value
+			return 0
 		}
-		key["x"] = encode(make([]byte, 32))
-		return 0
-	}
-	_, err = signer.PublicKey(t.Context(), keyring.KeyRef{Name: "sign", Version: strings.Repeat("b", 32)})
-	if !errors.Is(err, keyvault.ErrAnswer) {
-		t.Errorf("a point off the curve: %v, want ErrAnswer", err)
+		_, err := signer.PublicKey(t.Context(), keyring.KeyRef{Name: "sign", Version: strings.Repeat("b", 32)})
+		if !errors.Is(err, keyvault.ErrAnswer) {
+			t.Errorf("%s is %s: %v, want ErrAnswer", member, value, err)
+		}
 	}
 }
 

@@ -18,6 +18,12 @@ import (
 	"secureapi/handler/rowstore"
 )
 
+type staticToken string
+
+func (s staticToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{Token: string(s), ExpiresOn: time.Now().Add(time.Hour)}, nil
+}
+
 // serve runs the store against a server that answers as the emulator never does.
 func serve(t *testing.T, handler http.HandlerFunc) *tables.Store {
 	t.Helper()

@@ -1,0 +1,34 @@
+package telemetry
+
+// Names of events. Alerts and the workbook use exactly these.
+const (
+	// EventStarted: the process serves.
+	EventStarted = "handler.started"
+	// EventStopping: the process drains.
+	EventStopping = "handler.stopping"
+	// EventAlarm: something that storage or a caller must not be able to do
+	// was seen; the log line of the same trace says what.
+	EventAlarm = "security.alarm"
+	// EventKeyringRefused: a keyring row was forged or rolled back.
+	EventKeyringRefused = "keyring.refused"
+	// EventAuditBroken: a stream of the audit log does not verify.
+	EventAuditBroken = "audit.broken"
+	// EventPoisonMessage: a queue message was quarantined.
+	EventPoisonMessage = "queue.poison"
+)
+
+// Names of metrics.
+const (
+	// MetricTelemetryDropped counts items that were not sent.
+	MetricTelemetryDropped = "telemetry.dropped"
+	// MetricQueueMessages is the approximate length of a queue.
+	MetricQueueMessages = "queue.messages"
+	// MetricQueueAge is the age in seconds of the first visible message.
+	MetricQueueAge = "queue.age"
+	// MetricAuditUnsealed is the number of entries that no checkpoint covers.
+	MetricAuditUnsealed = "audit.unsealed"
+	// MetricKeyringRows counts the rows sealed under one generation.
+	MetricKeyringRows = "keyring.rows"
+	// MetricCacheHits is the share of reads that a cache answered.
+	MetricCacheHits = "cache.hits"
+)
