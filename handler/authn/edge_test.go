@@ -32,20 +32,20 @@ func TestTimesAtTheEdgesOfTheirRange(t *testing.T) {
 		"not expired":                   {times{now - 3600, now - 3600, now - 59}, ""},
 		"nbf at the bound":              {times{now, now + 60, now + 3600}, ""},
 		"nbf over the bound":            {times{now, now + 61, now + 3600}, "not_yet_valid"},
-		"nbf is the last second":        {times{now, math.MaxInt64, now + 3600}, "not_yet_valid"},
-		"nbf is the first second":       {times{now, math.MinInt64, now + 3600}, ""},
+		"nbf is the last second":        {times{now, math.MaxInt64, now + 3600}, "time_out_of_range"},
+		"nbf is the first second":       {times{now, math.MinInt64, now + 3600}, "time_out_of_range"},
 		"iat at the bound":              {times{now + 60, now, now + 3600}, ""},
 		"iat over the bound":            {times{now + 61, now, now + 3600}, "issued_in_future"},
-		"iat is the last second":        {times{math.MaxInt64, now, now + 3600}, "issued_in_future"},
-		"iat is the first second":       {times{math.MinInt64, now, now + 3600}, "lifetime_not_accepted"},
-		"exp is the last second":        {times{now, now, math.MaxInt64}, "lifetime_not_accepted"},
-		"exp is the first second":       {times{now, now, math.MinInt64}, "expired"},
-		"lifetime beyond 64 bits":       {times{-1<<62 - 1, now, 1 << 62}, "lifetime_not_accepted"},
+		"iat is the last second":        {times{math.MaxInt64, now, now + 3600}, "time_out_of_range"},
+		"iat is the first second":       {times{math.MinInt64, now, now + 3600}, "time_out_of_range"},
+		"exp is the last second":        {times{now, now, math.MaxInt64}, "time_out_of_range"},
+		"exp is the first second":       {times{now, now, math.MinInt64}, "time_out_of_range"},
+		"lifetime beyond 64 bits":       {times{-1<<62 - 1, now, 1 << 62}, "time_out_of_range"},
 		"lifetime at the bound":         {times{now, now, now + 29*3600}, ""},
 		"lifetime over the bound":       {times{now, now, now + 29*3600 + 1}, "lifetime_not_accepted"},
 		"lifetime of nothing":           {times{now, now, now}, "lifetime_not_accepted"},
-		"issued before the epoch":       {times{-1, now, now + 3600}, "lifetime_not_accepted"},
-		"all of the last representable": {times{math.MaxInt64, math.MaxInt64, math.MaxInt64}, "not_yet_valid"},
+		"issued before the epoch":       {times{-1, now, now + 3600}, "time_out_of_range"},
+		"all of the last representable": {times{math.MaxInt64, math.MaxInt64, math.MaxInt64}, "time_out_of_range"},
 	} {
 		claims := userClaims()
 		claims["iat"], claims["nbf"], claims["exp"] = c.iat, c.nbf, c.exp
@@ -73,20 +73,20 @@ func TestClaimsOfOddShapesAreRefused(t *testing.T) {
 		"claims a lone surrogate":  {`{"tid":"\ud800"}`, "claims_malformed"},
 		"claims with a comment":    {`{"tid":"x"/**/}`, "claims_malformed"},
 		"claims a comma too many":  {`{"tid":"x",}`, "claims_malformed"},
-		"unread claim twice":       {`{"x":1,"x":2}`, "claims_malformed"},
-		"escaped name twice":       {`{"tid":"x","\u0074id":"y"}`, "claims_malformed"},
+		"unread claim twice":       {`{"x":1,"x":2}`, "claims_duplicate_name"},
+		"escaped name twice":       {`{"tid":"x","\u0074id":"y"}`, "claims_duplicate_name"},
 		"brackets in a text":       {`{"tid":"` + strings.Repeat("[", 64) + `"}`, "tenant_not_allowed"},
-		"brackets after an escape": {`{"a":"\"","b":` + strings.Repeat("[", 16), "claims_too_deep"},
+		"brackets after an escape": {`{"a":"\"","b":` + strings.Repeat("[", 16), "too_deep"},
 		"tid with NUL":             {user("tid", testTenant+"\x00"), "tenant_not_allowed"},
 		"tid with a space":         {user("tid", testTenant+" "), "tenant_not_allowed"},
 		"tid of consumers":         {user("tid", consumerTenant), "tenant_not_allowed"},
 		"tid common":               {user("tid", "common"), "tenant_not_allowed"},
 		"tid a path":               {user("tid", "../"+testTenant), "tenant_not_allowed"},
-		"ver a number":             {user("ver", 2.0), "claims_malformed"},
+		"ver a number":             {user("ver", 2.0), "claim_type_wrong"},
 		"ver 2":                    {user("ver", "2"), "version_not_accepted"},
 		"iss missing":              {user("iss", nil), "issuer_mismatch"},
 		"iss null":                 {user("iss", null), "issuer_mismatch"},
-		"iss a list":               {user("iss", []string{testHost}), "claims_malformed"},
+		"iss a list":               {user("iss", []string{testHost}), "claim_type_wrong"},
 		"iss http":                 {user("iss", "http://login.microsoftonline.com/"+testTenant+"/v2.0"), "issuer_mismatch"},
 		"iss with a port":          {user("iss", testHost+":443/"+testTenant+"/v2.0"), "issuer_mismatch"},
 		"iss with a query":         {user("iss", testHost+"/"+testTenant+"/v2.0?x"), "issuer_mismatch"},
@@ -95,33 +95,33 @@ func TestClaimsOfOddShapesAreRefused(t *testing.T) {
 		"aud null":                 {user("aud", null), "audience_mismatch"},
 		"aud slash":                {user("aud", testAPI+"/"), "audience_mismatch"},
 		"aud upper case":           {user("aud", strings.ToUpper(testAPI)), "audience_mismatch"},
-		"aud empty list":           {user("aud", []string{}), "claims_malformed"},
+		"aud empty list":           {user("aud", []string{}), "claim_type_wrong"},
 		"exp null":                 {user("exp", null), "time_missing"},
-		"exp in exponent form":     {user("exp", json.RawMessage("1e10")), "claims_malformed"},
-		"exp a decimal zero":       {user("exp", json.RawMessage("9999999999.0")), "claims_malformed"},
-		"nbf a text":               {user("nbf", "0"), "claims_malformed"},
-		"iat a bool":               {user("iat", true), "claims_malformed"},
+		"exp in exponent form":     {user("exp", json.RawMessage("1e10")), "claim_type_wrong"},
+		"exp a decimal zero":       {user("exp", json.RawMessage("9999999999.0")), "claim_type_wrong"},
+		"nbf a text":               {user("nbf", "0"), "claim_type_wrong"},
+		"iat a bool":               {user("iat", true), "claim_type_wrong"},
 		"oid empty":                {user("oid", ""), "subject_missing"},
 		"oid upper case":           {user("oid", strings.ToUpper(testUser)), "subject_missing"},
 		"oid a line more":          {user("oid", testUser+"\n"), "subject_missing"},
 		"azp a line more":          {user("azp", testClient+"\n"), "client_missing"},
-		"azp a list":               {user("azp", []string{testClient}), "claims_malformed"},
+		"azp a list":               {user("azp", []string{testClient}), "claim_type_wrong"},
 		"idtyp upper case":         {user("idtyp", "User"), "not_an_access_token"},
 		"idtyp empty":              {user("idtyp", ""), "not_an_access_token"},
 		"scp null":                 {user("scp", null), "neither_scope_nor_role"},
 		"scp empty":                {user("scp", ""), "neither_scope_nor_role"},
-		"scp an object":            {user("scp", map[string]bool{"Vault.Access": true}), "claims_malformed"},
-		"roles an object":          {user("roles", map[string]bool{"Vault.Writer": true}), "claims_malformed"},
+		"scp an object":            {user("scp", map[string]bool{"Vault.Access": true}), "claim_type_wrong"},
+		"roles an object":          {user("roles", map[string]bool{"Vault.Writer": true}), "claim_type_wrong"},
 		"app roles empty":          {app("roles", []string{}), "neither_scope_nor_role"},
 		"app roles null":           {app("roles", null), "neither_scope_nor_role"},
 		"app azpacr missing":       {app("azpacr", nil), "client_not_authenticated"},
-		"app azpacr a number":      {app("azpacr", 2), "claims_malformed"},
+		"app azpacr a number":      {app("azpacr", 2), "claim_type_wrong"},
 		"app azpacr 3":             {app("azpacr", "3"), "client_not_authenticated"},
 		"app azpacr 22":            {app("azpacr", "22"), "client_not_authenticated"},
-		"acrs a text":              {user("acrs", "c1"), "claims_malformed"},
+		"acrs a text":              {user("acrs", "c1"), "claim_type_wrong"},
 		"overage sources":          {user("_claim_sources", map[string]string{"src1": "https://attacker.example"}), "claims_overage"},
 		"overage names null":       {user("_claim_names", null), "claims_overage"},
-		"overage flag a text":      {user("hasgroups", "true"), "claims_malformed"},
+		"overage flag a text":      {user("hasgroups", "true"), "claims_overage"},
 	} {
 		_, err := a.Authenticate(t.Context(), []string{"Bearer " + sign(goodHeader(), c.claims)})
 		if reason, _ := reasonOf(t, err); reason != c.reason {
@@ -135,30 +135,30 @@ func TestHeadersOfOddShapesAreRefused(t *testing.T) {
 	good := sign(goodHeader(), userClaims())
 	parts := strings.Split(good, ".")
 	for name, c := range map[string]struct{ token, reason string }{
-		"header null":       {sign("null", userClaims()), "algorithm_not_accepted"},
-		"header a list":     {sign(`["RS256"]`, userClaims()), "header_not_accepted"},
-		"alg null":          {sign(`{"alg":null,"kid":"k1","typ":"JWT"}`, userClaims()), "algorithm_not_accepted"},
-		"alg lower case":    {sign(with(goodHeader(), "alg", "rs256"), userClaims()), "algorithm_not_accepted"},
-		"alg a space more":  {sign(with(goodHeader(), "alg", "RS256 "), userClaims()), "algorithm_not_accepted"},
-		"kid a number":      {sign(with(goodHeader(), "kid", 1), userClaims()), "header_not_accepted"},
-		"kid empty":         {sign(with(goodHeader(), "kid", ""), userClaims()), "key_id_not_accepted"},
-		"kid a line more":   {sign(with(goodHeader(), "kid", "k1\n"), userClaims()), "key_id_not_accepted"},
+		"header null":       {sign("null", userClaims()), "algorithm_not_allowed"},
+		"header a list":     {sign(`["RS256"]`, userClaims()), "header_malformed"},
+		"alg null":          {sign(`{"alg":null,"kid":"k1","typ":"JWT"}`, userClaims()), "algorithm_not_allowed"},
+		"alg lower case":    {sign(with(goodHeader(), "alg", "rs256"), userClaims()), "algorithm_not_allowed"},
+		"alg a space more":  {sign(with(goodHeader(), "alg", "RS256 "), userClaims()), "algorithm_not_allowed"},
+		"kid a number":      {sign(with(goodHeader(), "kid", 1), userClaims()), "header_malformed"},
+		"kid empty":         {sign(with(goodHeader(), "kid", ""), userClaims()), "key_id_malformed"},
+		"kid a line more":   {sign(with(goodHeader(), "kid", "k1\n"), userClaims()), "key_id_malformed"},
 		"kid longest":       {sign(with(goodHeader(), "kid", strings.Repeat("k", 128)), userClaims()), "key_unknown"},
-		"enc":               {sign(with(goodHeader(), "enc", "A256GCM"), userClaims()), "header_not_accepted"},
-		"x5t#S256":          {sign(with(goodHeader(), "x5t#S256", "x"), userClaims()), "header_not_accepted"},
-		"crit empty":        {sign(with(goodHeader(), "crit", []string{}), userClaims()), "header_not_accepted"},
-		"typ nested":        {sign(with(goodHeader(), "typ", "JWS"), userClaims()), "type_not_accepted"},
-		"only dots":         {"..", "base64_malformed"},
-		"no header":         {"." + parts[1] + "." + parts[2], "base64_malformed"},
-		"no claims":         {parts[0] + ".." + parts[2], "base64_malformed"},
-		"no signature":      {parts[0] + "." + parts[1] + ".", "base64_malformed"},
+		"enc":               {sign(with(goodHeader(), "enc", "A256GCM"), userClaims()), "header_member_not_allowed"},
+		"x5t#S256":          {sign(with(goodHeader(), "x5t#S256", "x"), userClaims()), "header_member_not_allowed"},
+		"crit empty":        {sign(with(goodHeader(), "crit", []string{}), userClaims()), "header_member_not_allowed"},
+		"typ nested":        {sign(with(goodHeader(), "typ", "JWS"), userClaims()), "type_not_allowed"},
+		"only dots":         {"..", "header_malformed"},
+		"no header":         {"." + parts[1] + "." + parts[2], "header_malformed"},
+		"no claims":         {parts[0] + ".." + parts[2], "claims_malformed"},
+		"no signature":      {parts[0] + "." + parts[1] + ".", "signature_invalid"},
 		"carriage return":   {parts[0] + ".\r" + parts[1] + "." + parts[2], "base64_malformed"},
 		"slash":             {parts[0] + "." + parts[1] + "./" + parts[2][1:], "base64_malformed"},
 		"percent form":      {parts[0] + "." + parts[1] + "%3D." + parts[2], "base64_malformed"},
 		"trailing space":    {good + " ", "base64_malformed"},
 		"trailing NUL":      {good + "\x00", "base64_malformed"},
 		"second credential": {good + ",Bearer", "base64_malformed"},
-		"parts swapped":     {parts[1] + "." + parts[0] + "." + parts[2], "header_not_accepted"},
+		"parts swapped":     {parts[1] + "." + parts[0] + "." + parts[2], "header_member_not_allowed"},
 		"header reordered":  {b64([]byte(`{"typ":"JWT","kid":"k1","alg":"RS256"}`)) + "." + parts[1] + "." + parts[2], "signature_invalid"},
 		"signature doubled": {good + parts[2], "signature_invalid"},
 		"another's claims":  {parts[0] + "." + strings.Split(sign(goodHeader(), appClaims()), ".")[1] + "." + parts[2], "signature_invalid"},
@@ -172,19 +172,31 @@ func TestHeadersOfOddShapesAreRefused(t *testing.T) {
 
 func TestRolesAndScopesAreMatchedToTheLetter(t *testing.T) {
 	a, sign := edgeAuthenticator(t)
-	for _, role := range []string{"vault.writer", "Vault.Writer ", "Vault.Writer\u00a0", "Vault.Write", "Vault.Writers", "Vault.Wr\u0456ter", "*", ""} {
+	for _, role := range []string{"vault.writer", "Vault.Write", "Vault.Writers", "*"} {
 		p, err := a.Authenticate(t.Context(), []string{"Bearer " + sign(goodHeader(), with(userClaims(), "roles", []string{role}))})
 		if err != nil || p.HasRole(authz.Writer) {
 			t.Errorf("role %q: %v, %v", role, p.Roles, err)
 		}
 	}
+	for _, role := range []string{"", "Vault.Writer ", "Vault.Writer\u00a0", "Vault.Wr\u0456ter", "Vault.Writer\x00", strings.Repeat("r", maxEntry+1)} {
+		_, err := a.Authenticate(t.Context(), []string{"Bearer " + sign(goodHeader(), with(userClaims(), "roles", []string{role}))})
+		if reason, _ := reasonOf(t, err); reason != ReasonRolesMalformed {
+			t.Errorf("role %q: %s", role, reason)
+		}
+	}
 	for scope, want := range map[string]bool{
-		"Vault.Access": true, "a Vault.Access b": true, "a  Vault.Access": true,
-		"vault.access": false, "Vault.Access\ta": false, "Vault.Access,a": false, "xVault.Access": false, "Vault.Access\u00a0a": false, " ": false,
+		"Vault.Access": true, "a Vault.Access b": true,
+		"vault.access": false, "Vault.Access,a": false, "xVault.Access": false,
 	} {
 		p, err := a.Authenticate(t.Context(), []string{"Bearer " + sign(goodHeader(), with(userClaims(), "scp", scope))})
 		if err != nil || p.Scoped != want {
 			t.Errorf("scope %q: %v, %v", scope, p.Scoped, err)
+		}
+	}
+	for _, scope := range []string{"a  Vault.Access", "Vault.Access\ta", "Vault.Access\u00a0a", " ", "Vault.Access "} {
+		_, err := a.Authenticate(t.Context(), []string{"Bearer " + sign(goodHeader(), with(userClaims(), "scp", scope))})
+		if reason, _ := reasonOf(t, err); reason != ReasonScopeMalformed {
+			t.Errorf("scope %q: %s", scope, reason)
 		}
 	}
 }
@@ -224,6 +236,20 @@ func TestEachBadSettingIsRefused(t *testing.T) {
 		"two scopes":        func(c *Config) { c.Scope = "a b" },
 		"context c0":        func(c *Config) { c.StepUpContext = "c0" },
 		"context c100":      func(c *Config) { c.StepUpContext = "c100" },
+		"context c01":       func(c *Config) { c.StepUpContext = "c01" },
+		"context cx":        func(c *Config) { c.StepUpContext = "cx" },
+		"authority path":    func(c *Config) { c.AuthorityHost += "/common" },
+		"authority user":    func(c *Config) { c.AuthorityHost = "https://login.microsoftonline.com@attacker.example" },
+		"authority case":    func(c *Config) { c.AuthorityHost = "https://Login.microsoftonline.com" },
+		"no authority":      func(c *Config) { c.AuthorityHost = "https://" },
+		"version 1 host":    func(c *Config) { c.V1Host = "https://sts.windows.net/" },
+		"client a name":     func(c *Config) { c.AllowedClients = []string{testClient, "*"} },
+		"URI of version 2":  func(c *Config) { c.AppIDURI = "api://vault" },
+		"URI a word":        func(c *Config) { c.AcceptV1, c.AppIDURI = true, "vault" },
+		"skew too long":     func(c *Config) { c.Skew = maxSkew + time.Second },
+		"skew negative":     func(c *Config) { c.Skew = -time.Second },
+		"lifetime too long": func(c *Config) { c.MaxLifetime = maxLifetime + time.Second },
+		"lifetime negative": func(c *Config) { c.MaxLifetime = -time.Hour },
 	} {
 		config := goodConfig()
 		spoil(&config)
@@ -233,6 +259,12 @@ func TestEachBadSettingIsRefused(t *testing.T) {
 	}
 	if _, err := New(goodConfig(), staticKeys{}, time.Now); err != nil {
 		t.Error(err)
+	}
+	if _, err := New(goodConfig(), nil, time.Now); err == nil {
+		t.Error("without keys: taken")
+	}
+	if _, err := New(goodConfig(), staticKeys{}, nil); err == nil {
+		t.Error("without a clock: taken")
 	}
 }
 
@@ -254,7 +286,7 @@ func FuzzBearer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		token, err := bearer([]string{value})
-		if err == nil && (token == "" || len(value) > maxHeader || !strings.EqualFold(value[:7], "Bearer ") || value[7:] != token) {
+		if err == nil && (token == "" || len(value) > maxAuthorization || !strings.EqualFold(value[:7], "Bearer ") || value[7:] != token) {
 			t.Errorf("%q gives %q", value, token)
 		}
 		if _, err := bearer([]string{value, value}); err == nil {
@@ -284,7 +316,7 @@ func FuzzClaims(f *testing.F) {
 			t.Fatal(err)
 		}
 		names := slices.Sorted(maps.Keys(read))
-		if p.TenantID != testTenant || read["aud"] != testAPI || !guid.MatchString(p.ObjectID) || p.IssuedAt.After(testNow.Add(skew)) {
+		if p.TenantID != testTenant || read["aud"] != testAPI || !isGUID(p.ObjectID) || p.IssuedAt.After(testNow.Add(maxSkew)) {
 			t.Errorf("accepted %v", names)
 		}
 	})

@@ -2,166 +2,209 @@ package authn
 
 import (
 	"context"
-	"crypto/rsa"
-	"encoding/base64"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
+	"math"
 	"net/http"
 	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"golang.org/x/sync/singleflight"
 
 	"secureapi/handler/clock"
 )
 
 const (
+	// refreshEvery is how often Run fetches, give or take a tenth, so that
+	// instances that were started together do not ask together.
 	refreshEvery = time.Hour
-	// fetchPause is the least time between fetches for unknown keys, failed
-	// ones included: a flood of invented key ids costs the authority nothing.
-	fetchPause = 5 * time.Minute
+	// staleAfter is the age from which a call does not rely on Run.
+	staleAfter = refreshEvery + refreshEvery/5
 	// lastGoodLife is how long keys serve while the authority does not answer.
 	lastGoodLife = 24 * time.Hour
+
+	// fetchPause is the least time between a fetch, failed ones included, and
+	// one that a call brings about: a flood of invented key ids costs the
+	// authority nothing. Meanwhile the last answer stands for all ids that it
+	// does not have; it is the negative cache, and no attacker fills it.
+	fetchPause = 5 * time.Minute
+	// coldPause is the same while there is no key at all.
+	coldPause = 5 * time.Second
+	// firstRetry is when Run tries again, then twice as long each time.
+	firstRetry = 2 * time.Second
+
 	fetchTimeout = 5 * time.Second
 	maxKeySet    = 1 << 20
-	minModulus   = 2048
-	exponent     = 65537
 )
 
-// JWKS is the KeySource that asks the authority. A set is swapped in whole,
-// and never for a broken or empty one; a key that the authority takes away
-// stops working with the next refresh. Safe for concurrent use.
+// JWKS is the KeySource that asks the authority. A set is swapped in whole, and
+// never for a broken or empty one; a key that the authority takes away stops
+// working with the next refresh. Safe for concurrent use.
 type JWKS struct {
 	host   string
-	client *http.Client
+	client http.Client
 	now    clock.Clock
 	logger *slog.Logger
 	fetch  singleflight.Group
 
-	mu      sync.Mutex
-	tenants map[string]*keySet
+	mu      sync.RWMutex
+	tenants map[string]keySet
 }
 
+// keySet is what is known of a tenant's keys. The map is never changed.
 type keySet struct {
-	keys    map[string]Key
-	good    time.Time // when keys were fetched
-	tried   time.Time // when a fetch was last begun
-	lastErr error
+	keys  map[string]Key
+	good  time.Time // when keys were fetched; zero: never
+	tried time.Time // when the last fetch began; zero: never
+	err   error     // of the last fetch
 }
 
-// NewJWKS returns the key source of an authority host such as
-// https://login.microsoftonline.com. client must follow no redirects.
-func NewJWKS(host string, client *http.Client, now clock.Clock, logger *slog.Logger) *JWKS {
-	return &JWKS{host: host, client: client, now: now, logger: logger, tenants: map[string]*keySet{}}
-}
-
-// Key implements KeySource. The tenant is one of the allowed ones.
-func (j *JWKS) Key(ctx context.Context, tenant, kid string) (Key, error) {
-	set := j.snapshot(tenant)
-	key, known := set.keys[kid]
-	age := j.now().Sub(set.good)
+// due reports whether a call should bring about a fetch.
+func (s keySet) due(now time.Time, known bool) bool {
+	age, since := now.Sub(s.good), now.Sub(s.tried)
 	switch {
-	case known && age < refreshEvery:
-		return key, nil
-	case j.now().Sub(set.tried) < fetchPause && !set.tried.IsZero():
-		// Not again so soon: answer from what is there.
+	case s.good.IsZero() || age >= lastGoodLife:
+		return s.tried.IsZero() || since >= coldPause
+	case known && age < staleAfter:
+		return false
 	default:
-		if err := j.refresh(ctx, tenant); err != nil && ctx.Err() != nil {
-			return Key{}, fmt.Errorf("fetching signing keys: %w", ctx.Err())
-		}
-		set = j.snapshot(tenant)
-		key, known = set.keys[kid]
-		age = j.now().Sub(set.good)
+		return since >= fetchPause
 	}
+}
+
+// answer is what is known now.
+func (s keySet) answer(now time.Time, kid string) (Key, error) {
+	key, known := s.keys[kid]
 	switch {
-	case set.good.IsZero() || age >= lastGoodLife:
-		return Key{}, fmt.Errorf("no signing keys: %w", errors.Join(set.lastErr, ErrUnavailable))
+	case s.good.IsZero() || now.Sub(s.good) >= lastGoodLife:
+		return Key{}, errors.Join(ErrUnavailable, s.err)
 	case known:
 		return key, nil
-	case set.lastErr != nil:
-		// A key that is new could be real: the authority has not said.
-		return Key{}, fmt.Errorf("signing key not confirmed: %w", ErrUnavailable)
+	case s.err != nil:
+		// The id could be that of a new key: the authority has not said.
+		return Key{}, fmt.Errorf("%w: key not confirmed: %w", ErrUnavailable, s.err)
 	default:
 		return Key{}, ErrUnknownKey
 	}
 }
 
-// Run refreshes the tenants' keys in the background until ctx ends.
+// NewJWKS returns the key source of an authority host such as
+// https://login.microsoftonline.com. Redirects are refused whatever the client
+// says, so that no answer moves the source of the keys.
+func NewJWKS(host string, client *http.Client, now clock.Clock, logger *slog.Logger) *JWKS {
+	j := &JWKS{host: host, client: *client, now: now, logger: logger, tenants: map[string]keySet{}}
+	j.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return j
+}
+
+// Key implements KeySource. It fetches only where Run has not, or for a key id
+// that is not known; it does not wait for an authority that did not answer the
+// last time while it has a key to give.
+func (j *JWKS) Key(ctx context.Context, tenant, kid string) (Key, error) {
+	set, now := j.snapshot(tenant), j.now()
+	key, known := set.keys[kid]
+	if !set.due(now, known) {
+		return set.answer(now, kid)
+	}
+	done := j.refresh(ctx, tenant, set.tried)
+	if known && set.err != nil && now.Sub(set.good) < lastGoodLife {
+		return key, nil
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return Key{}, fmt.Errorf("waiting for signing keys: %w", context.Cause(ctx))
+	}
+	return j.snapshot(tenant).answer(j.now(), kid)
+}
+
+// Run keeps the tenants' keys fresh until ctx ends.
 func (j *JWKS) Run(ctx context.Context, tenants []string) {
-	ticker := time.NewTicker(refreshEvery * 9 / 10)
-	defer ticker.Stop()
-	for {
-		for _, tenant := range tenants {
-			if err := j.refresh(ctx, tenant); err != nil && ctx.Err() == nil {
-				j.logger.WarnContext(ctx, "signing keys not refreshed", "error", err)
-			}
+	var group sync.WaitGroup
+	for _, tenant := range tenants {
+		group.Go(func() { j.keepFresh(ctx, tenant) })
+	}
+	group.Wait()
+}
+
+func (j *JWKS) keepFresh(ctx context.Context, tenant string) {
+	retry := firstRetry
+	for ctx.Err() == nil {
+		wait := jittered(refreshEvery)
+		result := <-j.refresh(ctx, tenant, j.snapshot(tenant).tried)
+		if result.Err != nil {
+			j.logger.WarnContext(ctx, "signing keys not refreshed", "tenant", tenant, "error", result.Err)
+			wait = jittered(retry)
+			retry = min(2*retry, fetchPause)
+		} else {
+			retry = firstRetry
 		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			return
-		case <-ticker.C:
+			timer.Stop()
+		case <-timer.C:
 		}
 	}
+}
+
+// jittered is d, give or take a tenth.
+func jittered(d time.Duration) time.Duration {
+	var b [2]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the process instead
+	part := int64(binary.NativeEndian.Uint16(b[:]))
+	return d - d/10 + time.Duration(int64(d/5)*part/math.MaxUint16)
 }
 
 func (j *JWKS) snapshot(tenant string) keySet {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if set := j.tenants[tenant]; set != nil {
-		return *set
-	}
-	return keySet{}
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	return j.tenants[tenant]
 }
 
-// refresh fetches a tenant's keys; concurrent calls share one fetch, which
-// outlives the caller that began it.
-func (j *JWKS) refresh(ctx context.Context, tenant string) error {
-	done := j.fetch.DoChan(tenant, func() (any, error) {
+// refresh fetches a tenant's keys, unless that has happened since the caller
+// saw that it was last tried at seen. Concurrent calls share one fetch, which
+// outlives the call that began it: the next one needs the keys too.
+func (j *JWKS) refresh(ctx context.Context, tenant string, seen time.Time) <-chan singleflight.Result {
+	return j.fetch.DoChan(tenant, func() (any, error) {
+		set := j.snapshot(tenant)
+		if !set.tried.Equal(seen) {
+			return nil, set.err
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 		defer cancel()
-		begun := j.now()
-		// Another caller's fetch may have ended since this one looked.
-		if set := j.snapshot(tenant); !set.tried.IsZero() && begun.Sub(set.tried) < fetchPause {
-			return nil, set.lastErr
-		}
+		set.tried = j.now()
 		keys, err := j.get(ctx, tenant)
+		if set.err = err; err == nil {
+			set.keys, set.good = keys, set.tried
+		}
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		set := j.tenants[tenant]
-		if set == nil {
-			set = &keySet{}
-			j.tenants[tenant] = set
-		}
-		set.tried, set.lastErr = begun, err
-		if err == nil {
-			set.keys, set.good = keys, begun
-		}
+		j.tenants[tenant] = set
 		return nil, err
 	})
-	select {
-	case r := <-done:
-		return r.Err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
+// get asks the authority. The address is made here and not read from a
+// discovery document: there is no other host to be led to.
 func (j *JWKS) get(ctx context.Context, tenant string) (map[string]Key, error) {
-	// The address is made here, not read from discovery: the host is pinned.
-	url := j.host + "/" + tenant + "/discovery/v2.0/keys"
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if !isGUID(tenant) {
+		return nil, errors.New("fetching signing keys: the tenant is not a GUID")
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, j.host+"/"+tenant+"/discovery/v2.0/keys", http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("asking for signing keys: %w", err)
 	}
+	request.Header.Set("Accept", "application/json")
 	response, err := j.client.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("fetching signing keys: %w", err)
 	}
-	defer func() { _ = response.Body.Close() }()
+	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("fetching signing keys: status %d", response.StatusCode)
 	}
@@ -173,60 +216,4 @@ func (j *JWKS) get(ctx context.Context, tenant string) (map[string]Key, error) {
 		return nil, errors.New("reading signing keys: too large")
 	}
 	return parseKeySet(body)
-}
-
-type jwk struct {
-	Type     string `json:"kty"`
-	Use      string `json:"use"`
-	KeyID    string `json:"kid"`
-	Modulus  string `json:"n"`
-	Exponent string `json:"e"`
-	Issuer   string `json:"issuer"`
-}
-
-// parseKeySet reads a key set (RFC 7517). Keys that this API cannot use are
-// passed over; a key id that stands twice spoils the whole set.
-func parseKeySet(body []byte) (map[string]Key, error) {
-	var set struct {
-		Keys []jwk `json:"keys"`
-	}
-	if err := json.Unmarshal(body, &set); err != nil {
-		return nil, errors.New("signing keys are not a key set")
-	}
-	keys := make(map[string]Key, len(set.Keys))
-	seen := make(map[string]bool, len(set.Keys))
-	for _, k := range set.Keys {
-		if seen[k.KeyID] {
-			return nil, errors.New("signing keys have a key id twice")
-		}
-		seen[k.KeyID] = true
-		public, err := k.rsa()
-		if err != nil || !keyIDShape.MatchString(k.KeyID) || k.Issuer == "" {
-			continue
-		}
-		keys[k.KeyID] = Key{Public: public, Issuer: k.Issuer}
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("signing keys hold no usable key")
-	}
-	return keys, nil
-}
-
-func (k jwk) rsa() (*rsa.PublicKey, error) {
-	if k.Type != "RSA" || k.Use != "sig" {
-		return nil, errors.New("not an RSA signing key")
-	}
-	n, err := base64.RawURLEncoding.Strict().DecodeString(k.Modulus)
-	if err != nil {
-		return nil, fmt.Errorf("modulus: %w", err)
-	}
-	e, err := base64.RawURLEncoding.Strict().DecodeString(k.Exponent)
-	if err != nil {
-		return nil, fmt.Errorf("exponent: %w", err)
-	}
-	modulus := new(big.Int).SetBytes(n)
-	if modulus.BitLen() < minModulus || new(big.Int).SetBytes(e).Cmp(big.NewInt(exponent)) != 0 {
-		return nil, errors.New("modulus too short or exponent not 65537")
-	}
-	return &rsa.PublicKey{N: modulus, E: exponent}, nil
 }

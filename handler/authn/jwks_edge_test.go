@@ -14,8 +14,8 @@ func TestARefreshJustAfterAnotherAsksNoMore(t *testing.T) {
 	a.serve(http.StatusOK, keySetOf(t, "k1"))
 	j := a.source()
 	for range 3 {
-		if err := j.refresh(t.Context(), testTenant); err != nil {
-			t.Fatal(err)
+		if r := <-j.refresh(t.Context(), testTenant, time.Time{}); r.Err != nil {
+			t.Fatal(r.Err)
 		}
 	}
 	if n := a.calls.Load(); n != 1 {
@@ -25,12 +25,11 @@ func TestARefreshJustAfterAnotherAsksNoMore(t *testing.T) {
 
 func TestFailedFetchesPauseToo(t *testing.T) {
 	a := newAuthority(t)
-	a.serve(http.StatusServiceUnavailable, "")
 	j := a.source()
-	ask := func(wantCalls int64) {
+	ask := func(kid string, wantErr error, wantCalls int64) {
 		t.Helper()
 		for range 3 {
-			if _, err := j.Key(t.Context(), testTenant, "k1"); !errors.Is(err, ErrUnavailable) {
+			if _, err := j.Key(t.Context(), testTenant, kid); !errors.Is(err, wantErr) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -38,26 +37,37 @@ func TestFailedFetchesPauseToo(t *testing.T) {
 			t.Errorf("%d fetches, want %d", n, wantCalls)
 		}
 	}
-	ask(1)
-	a.pass(fetchPause - time.Second)
-	ask(1)
+	// Without any key the pause is short: nothing works until one is there.
+	a.serve(http.StatusServiceUnavailable, "")
+	ask("k1", ErrUnavailable, 1)
+	a.pass(coldPause - time.Second)
+	ask("k1", ErrUnavailable, 1)
 	a.pass(time.Second)
-	ask(2)
+	ask("k1", ErrUnavailable, 2)
 	a.serve(http.StatusOK, keySetOf(t, "k1"))
+	a.pass(coldPause)
+	ask("k1", nil, 3)
+	// With keys it is long.
+	a.serve(http.StatusServiceUnavailable, "")
 	a.pass(fetchPause)
-	if _, err := j.Key(t.Context(), testTenant, "k1"); err != nil {
-		t.Errorf("recovered: %v", err)
-	}
+	ask("k2", ErrUnavailable, 4)
+	a.pass(fetchPause - time.Second)
+	ask("k2", ErrUnavailable, 4)
+	a.pass(time.Second)
+	ask("k2", ErrUnavailable, 5)
+	a.serve(http.StatusOK, keySetOf(t, "k1", "k2"))
+	a.pass(fetchPause)
+	ask("k2", nil, 6)
 }
 
-func TestKnownKeysAskOnceAnHour(t *testing.T) {
+func TestKnownKeysAreFetchedOnlyWhenStale(t *testing.T) {
 	a := newAuthority(t)
 	a.serve(http.StatusOK, keySetOf(t, "k1"))
 	j := a.source()
 	for _, step := range []struct {
 		pass  time.Duration
 		calls int64
-	}{{0, 1}, {refreshEvery - time.Second, 1}, {time.Second, 2}, {refreshEvery, 3}} {
+	}{{0, 1}, {staleAfter - time.Second, 1}, {time.Second, 2}, {staleAfter, 3}} {
 		a.pass(step.pass)
 		if _, err := j.Key(t.Context(), testTenant, "k1"); err != nil {
 			t.Error(err)

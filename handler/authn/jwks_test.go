@@ -1,6 +1,8 @@
 package authn
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -66,9 +68,15 @@ func (a *authority) source() *JWKS {
 	return NewJWKS(a.URL, a.Client(), a.clock, slog.New(slog.DiscardHandler))
 }
 
+// keyOfSets is the key of every set: making one takes longer than a test.
+var keyOfSets = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, minModulus) })
+
 func keySetOf(t *testing.T, kids ...string) string {
 	t.Helper()
-	key := newKey(t)
+	key, err := keyOfSets()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var list []map[string]string
 	for _, kid := range kids {
 		list = append(list, map[string]string{
@@ -153,7 +161,7 @@ func TestARemovedKeyStopsWithTheNextRefresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.serve(http.StatusOK, keySetOf(t, "k2"))
-	a.pass(refreshEvery)
+	a.pass(staleAfter)
 	if _, err := j.Key(t.Context(), testTenant, "k1"); !errors.Is(err, ErrUnknownKey) {
 		t.Errorf("got %v", err)
 	}
@@ -167,15 +175,37 @@ func TestUnusableKeysArePassedOver(t *testing.T) {
 		"for sealing":   func(s string) string { return strings.Replace(s, `"sig"`, `"enc"`, 1) },
 		"exponent 3":    func(s string) string { return strings.Replace(s, `"AQAB"`, `"Aw"`, 1) },
 		"short modulus": func(s string) string { return strings.Replace(s, `"n":"`, `"n":"AQAB","m":"`, 1) },
+		"PS256":         func(s string) string { return strings.Replace(s, `"kty"`, `"alg":"PS256","kty"`, 1) },
+		"without use":   func(s string) string { return strings.Replace(s, `"use"`, `"for"`, 1) },
+		"even modulus":  func(s string) string { return withModulus(s, new(big.Int).Lsh(big.NewInt(1), minModulus-1)) },
+		"huge modulus":  func(s string) string { return withModulus(s, new(big.Int).SetBit(big.NewInt(1), maxModulus, 1)) },
+		"deep": func(s string) string {
+			return strings.Replace(s, `"kty"`, `"x":`+strings.Repeat("[", 9)+strings.Repeat("]", 9)+`,"kty"`, 1)
+		},
+		"line end in n": func(s string) string { return strings.Replace(s, `"n":"`, `"n":"\n`, 1) },
 		"odd key id":    func(s string) string { return strings.Replace(s, `"k1"`, `"../k1"`, 1) },
 	} {
 		if _, err := parseKeySet([]byte(change(good))); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if _, err := parseKeySet([]byte(good)); err != nil {
-		t.Error(err)
+	for name, body := range map[string]string{
+		"as it is":      good,
+		"with its alg":  strings.Replace(good, `"kty"`, `"alg":"RS256","kty"`, 1),
+		"longest":       withModulus(good, new(big.Int).SetBit(big.NewInt(1), maxModulus-1, 1)),
+		"with x5c, x5t": strings.Replace(good, `"kty"`, `"x5t":"a","x5c":["b"],"cloud_instance_name":"c","kty"`, 1),
+	} {
+		if _, err := parseKeySet([]byte(body)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
+}
+
+// withModulus replaces the key's modulus.
+func withModulus(set string, n *big.Int) string {
+	_, after, _ := strings.Cut(set, `"n":"`)
+	old, _, _ := strings.Cut(after, `"`)
+	return strings.Replace(set, old, b64(n.Bytes()), 1)
 }
 
 func FuzzKeySet(f *testing.F) {

@@ -4,36 +4,43 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"time"
 
 	"secureapi/handler/authz"
 )
 
-// Challenge is the WWW-Authenticate value of a refused token (RFC 6750). It
-// is the same for every reason.
+// stepUpAge is how old a token may be that reveals restricted values. Entra ID
+// does not say when a context was satisfied, only when the token was issued.
+const stepUpAge = 10 * time.Minute
+
+// Challenge is the WWW-Authenticate value of a refused token (RFC 6750, section
+// 3). It is the same for every reason.
 func Challenge() string { return `Bearer error="invalid_token"` }
 
-// StepUpRequired: the caller is who he says, but must sign in afresh with the
-// authentication context. Challenge is "" where a sign-in cannot help.
+// StepUpRequired: the caller is who the token says, but must sign in afresh
+// with the authentication context. Challenge is the WWW-Authenticate value of
+// the 401, or "" where a sign-in cannot help: 403.
 type StepUpRequired struct{ Challenge string }
 
 // Error implements error.
 func (*StepUpRequired) Error() string { return "a step-up sign-in is required" }
 
 // RequireStepUp returns nil for a user whose token is fresh and satisfies the
-// step-up context, else *StepUpRequired.
+// step-up context, else *StepUpRequired. Applications cannot step up.
 func (a *Authenticator) RequireStepUp(p authz.Principal) error {
 	if p.Kind != authz.User {
 		return &StepUpRequired{}
 	}
 	age := a.now().Sub(p.IssuedAt)
-	if slices.Contains(p.AuthContexts, a.config.StepUpContext) && age <= stepUpAge && age >= -skew {
+	if slices.Contains(p.AuthContexts, a.config.StepUpContext) && age <= stepUpAge && age >= -a.config.Skew {
 		return nil
 	}
 	return &StepUpRequired{Challenge: a.claimsChallenge()}
 }
 
 // claimsChallenge is Microsoft's form of the step-up challenge
-// (https://learn.microsoft.com/entra/identity-platform/claims-challenge).
+// (https://learn.microsoft.com/entra/identity-platform/claims-challenge): an
+// empty realm stands for the common endpoint.
 func (a *Authenticator) claimsChallenge() string {
 	claims := fmt.Sprintf(`{"access_token":{"acrs":{"essential":true,"value":%q}}}`, a.config.StepUpContext)
 	return fmt.Sprintf(`Bearer realm="", authorization_uri=%q, error="insufficient_claims", claims=%q`,

@@ -22,7 +22,7 @@ func TestStepUpTakesAUserWithTheContext(t *testing.T) {
 		"no context":      {Kind: authz.User, IssuedAt: testNow},
 		"another context": {Kind: authz.User, AuthContexts: []string{"c2", "C1", "c1 ", "c11"}, IssuedAt: testNow},
 		"no issue time":   {Kind: authz.User, AuthContexts: []string{"c1"}},
-		"from the future": {Kind: authz.User, AuthContexts: []string{"c1"}, IssuedAt: testNow.Add(skew + time.Nanosecond)},
+		"from the future": {Kind: authz.User, AuthContexts: []string{"c1"}, IssuedAt: testNow.Add(maxSkew + time.Nanosecond)},
 		"too old":         {Kind: authz.User, AuthContexts: []string{"c1"}, IssuedAt: testNow.Add(-stepUpAge - time.Nanosecond)},
 	} {
 		step, ok := errors.AsType[*StepUpRequired](a.RequireStepUp(p))
