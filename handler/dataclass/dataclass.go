@@ -104,9 +104,15 @@ func (d Definition) Sensitivity() Sensitivity { return d.sensitivity }
 // Parse validates raw and brings it into canonical form: parsing a canonical
 // form gives it back. The error is a *ValueError.
 func (d Definition) Parse(raw string, now Today) (Secret, error) {
-	canonical, refused := d.parse(raw, now())
-	if refused != nil {
-		return Secret{}, refused
+	today := now()
+	canonical, problem := d.parse(raw, today)
+	if problem != nil {
+		return Secret{}, problem
+	}
+	// Libraries read some odd values into a form that they then read in yet
+	// another way, or refuse. Such a value has no form to seal and compare.
+	if again, problem := d.parse(canonical, today); problem != nil || again != canonical {
+		return Secret{}, refused(d.class, "canonical", "has no stable canonical form")
 	}
 	return NewSecret([]byte(canonical)), nil
 }

@@ -24,7 +24,8 @@ func parsePhone(raw string, _ time.Time) (string, *ValueError) {
 		return "", refused(Phone, "syntax", "must be digits, grouped by spaces, hyphens, dots or brackets at most")
 	}
 	number, err := phonenumbers.Parse(trimmed, "ZZ")
-	if err != nil || !phonenumbers.IsPossibleNumber(number) {
+	// A number that can only be dialled inside its country is not enough.
+	if err != nil || phonenumbers.IsPossibleNumberWithReason(number) != phonenumbers.IS_POSSIBLE {
 		return "", refused(Phone, "number", "is not a possible number of its country")
 	}
 	return phonenumbers.Format(number, phonenumbers.E164), nil
