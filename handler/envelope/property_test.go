@@ -121,6 +121,9 @@ func TestPropertyOneEnvelopeOneKey(t *testing.T) {
 		}
 		cut := rapid.IntRange(offSalt+1, len(sealed)-16).Draw(t, "cut")
 		spliced := append(bytes.Clone(sealed[:cut]), second[cut:]...)
+		if bytes.Equal(spliced, sealed) || bytes.Equal(spliced, second) {
+			t.Skip("the drawn bytes around the cut are the same: an honest envelope")
+		}
 		if opened, err := Open(key, c, spliced); !errors.Is(err, ErrForged) || opened != nil {
 			t.Fatalf("spliced at %d: %q, %v", cut, opened, err)
 		}
