@@ -201,13 +201,7 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 	}
 	auditOptions := audit.Options{
 		Store: s.audit, Clock: clock.System, Instance: c.Instance, Logger: logger,
-		MACKey: func(ctx context.Context) ([]byte, error) {
-			keys, err := ring.ForRead(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return keys.AuditMAC(), nil
-		},
+		MACKey: ring.AuditMAC,
 	}
 	log, err := audit.New(auditOptions) //nolint:contextcheck // its committer outlives every request; Close ends it
 	if err != nil {

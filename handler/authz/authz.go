@@ -133,7 +133,6 @@ const (
 	ReasonNoScope   = "scope_missing"
 	ReasonNoRole    = "role_missing"
 	ReasonNotGrant  = "job_not_granted"
-	ReasonNotOwner  = "not_owner"
 )
 
 // Check returns nil where p has the permission, else a *Denial.

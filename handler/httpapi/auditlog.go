@@ -31,11 +31,10 @@ type eventsAnswer struct {
 // listAuditEvents gives the caller's tenant's entries. Reading the log is
 // itself an entry.
 func (s *server) listAuditEvents(c echo.Context) error {
-	ctx := c.Request().Context()
-	if err := s.authorise(c, authz.AuditRead); err != nil {
+	ctx, p := c.Request().Context(), caller(c)
+	if err := s.Audit.Check(ctx, p, authz.AuditRead); err != nil {
 		return err
 	}
-	p := caller(c)
 	query, err := s.eventsQuery(ctx, p.TenantID, c.Request().URL.RawQuery)
 	if err != nil {
 		return err
@@ -114,10 +113,11 @@ type checkpointAnswer struct {
 }
 
 func (s *server) getAuditCheckpoint(c echo.Context) error {
-	if err := s.authorise(c, authz.AuditRead); err != nil {
+	ctx := c.Request().Context()
+	if err := s.Audit.Check(ctx, caller(c), authz.AuditRead); err != nil {
 		return err
 	}
-	latest, err := s.Events.Latest(c.Request().Context())
+	latest, err := s.Events.Latest(ctx)
 	if err != nil {
 		return err
 	}

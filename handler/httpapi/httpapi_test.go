@@ -81,13 +81,7 @@ func newAPI(t *testing.T) *api {
 	}
 	auditOptions := audit.Options{
 		Store: a.log, Clock: time.Now, Instance: "test", Logger: logger,
-		MACKey: func(ctx context.Context) ([]byte, error) {
-			keys, err := ring.ForRead(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return keys.AuditMAC(), nil
-		},
+		MACKey: ring.AuditMAC,
 	}
 	log, err := audit.New(auditOptions)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
-	"secureapi/handler/audit"
 	"secureapi/handler/authn"
 	"secureapi/handler/authz"
 	"secureapi/handler/telemetry"
@@ -137,12 +136,7 @@ func (s *server) auditRefusal(ctx context.Context, permission authz.Permission, 
 		s.Audit.CountRefusal(refusal.Reason)
 		return
 	}
-	err := s.Audit.Deny(ctx, audit.Entry{
-		Action: string(permission), Actor: audit.ActorOf(refusal.Principal), ReasonCode: refusal.Reason,
-	})
-	if err != nil {
-		s.Logger.ErrorContext(ctx, "denied entry not stored", "error", err)
-	}
+	s.Audit.Refuse(ctx, refusal.Principal, permission, refusal.Reason)
 }
 
 // caller is the Principal of an authenticated route.

@@ -26,6 +26,15 @@ func (k *Keyring) ForWrite(ctx context.Context) (*Keys, error) { return k.get(ct
 // is no more than a look at a pointer while the copy is fresh.
 func (k *Keyring) ForRead(ctx context.Context) (*Keys, error) { return k.get(ctx, ReadLife) }
 
+// AuditMAC gives the key that audit entries are MACed with, as ForRead does.
+func (k *Keyring) AuditMAC(ctx context.Context) ([]byte, error) {
+	keys, err := k.ForRead(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return keys.AuditMAC(), nil
+}
+
 func (k *Keyring) get(ctx context.Context, life time.Duration) (*Keys, error) {
 	if keys := k.fresh(life); keys != nil {
 		return keys, nil

@@ -11,7 +11,7 @@ import (
 // Inspect gives class, age and the masked value of each token, in the order
 // of the tokens.
 func (v *Vault) Inspect(ctx context.Context, p authz.Principal, tokens []string) ([]Opened, error) {
-	if err := v.authorise(ctx, p, authz.TokensInspect); err != nil {
+	if err := v.Audit.Check(ctx, p, authz.TokensInspect); err != nil {
 		return nil, err
 	}
 	if err := parseTokens(tokens, MaxInspect); err != nil {

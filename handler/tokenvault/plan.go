@@ -2,13 +2,11 @@ package tokenvault
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 
-	"secureapi/handler/authz"
 	"secureapi/handler/dataclass"
 	"secureapi/handler/keyring"
 	"secureapi/handler/rowseal"
@@ -172,7 +170,7 @@ type unit struct {
 // units groups items by subject and puts each subject's key at hand: from the
 // cache, the table, or freshly made.
 func (v *Vault) units(
-	ctx context.Context, keys *keyring.Keys, p authz.Principal, items []*planned,
+	ctx context.Context, keys *keyring.Keys, tenant string, items []*planned,
 ) ([]*unit, error) {
 	var units []*unit
 	bySubject := make(map[string]*unit, len(items))
@@ -181,9 +179,9 @@ func (v *Vault) units(
 			u.items = append(u.items, item)
 			continue
 		}
-		s, err := v.subjectFor(ctx, keys, p.TenantID, item)
+		s, err := v.subjectFor(ctx, keys, tenant, item)
 		if err != nil {
-			return nil, v.subjectError(ctx, p, err)
+			return nil, err
 		}
 		u := &unit{subject: s, items: []*planned{item}}
 		bySubject[item.hash] = u
@@ -202,14 +200,3 @@ func (v *Vault) subjectFor(ctx context.Context, keys *keyring.Keys, tenant strin
 	}
 	return s, err
 }
-
-// subjectError alarms where a head row was not this system's.
-func (v *Vault) subjectError(ctx context.Context, p authz.Principal, err error) error {
-	if errors.Is(err, rowseal.ErrTampered) {
-		return v.alarm(ctx, p, authz.TokensCreate, err)
-	}
-	return err
-}
-
-// randomness is the source for requests.
-func randomness() io.Reader { return rand.Reader }

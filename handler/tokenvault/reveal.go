@@ -16,7 +16,7 @@ import (
 func (v *Vault) Reveal(
 	ctx context.Context, p authz.Principal, tokens []string, purpose, reason string,
 ) ([]Opened, error) {
-	if err := v.authorise(ctx, p, authz.TokensReveal); err != nil {
+	if err := v.Audit.Check(ctx, p, authz.TokensReveal); err != nil {
 		return nil, err
 	}
 	if err := parseTokens(tokens, MaxReveal); err != nil {
@@ -45,7 +45,7 @@ func (v *Vault) admitRestricted(ctx context.Context, p authz.Principal, list []*
 	}
 	err := v.StepUp.RequireStepUp(p)
 	if err != nil {
-		v.deny(ctx, p, authz.TokensReveal, "step_up_required")
+		v.Audit.Refuse(ctx, p, authz.TokensReveal, "step_up_required")
 	}
 	return err
 }

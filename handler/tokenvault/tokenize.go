@@ -2,6 +2,7 @@ package tokenvault
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ type Tokenized struct {
 func (v *Vault) Tokenize(
 	ctx context.Context, p authz.Principal, items []Item, idempotencyKey string,
 ) ([]Tokenized, error) {
-	if err := v.authorise(ctx, p, authz.TokensCreate); err != nil {
+	if err := v.Audit.Check(ctx, p, authz.TokensCreate); err != nil {
 		return nil, err
 	}
 	if len(items) == 0 || len(items) > MaxBatch {
@@ -48,7 +49,7 @@ func (v *Vault) Tokenize(
 		return nil, err
 	}
 	for _, item := range valid {
-		if err := item.draw(keys, p.TenantID, randomness()); err != nil {
+		if err := item.draw(keys, p.TenantID, rand.Reader); err != nil {
 			return nil, err
 		}
 	}
@@ -79,9 +80,9 @@ func (v *Vault) parseAll(items []Item, results []Tokenized) []*planned {
 func (v *Vault) store(
 	ctx context.Context, keys *keyring.Keys, p authz.Principal, items []*planned, idempotencyKey string,
 ) error {
-	units, err := v.units(ctx, keys, p, items)
+	units, err := v.units(ctx, keys, p.TenantID, items)
 	if err != nil {
-		return err
+		return v.tampered(ctx, p, err)
 	}
 	ticket, err := v.Audit.Authorise(ctx, audit.Entry{
 		Action: string(authz.TokensCreate), Actor: audit.ActorOf(p), Objects: objects(units),
@@ -92,13 +93,18 @@ func (v *Vault) store(
 	units, err = v.storePlanned(ctx, keys, p, items, units, idempotencyKey)
 	if err != nil {
 		ticket.Failed(reasonOf(err))
-		if errors.Is(err, rowseal.ErrTampered) {
-			return v.alarm(ctx, p, authz.TokensCreate, err)
-		}
-		return err
+		return v.tampered(ctx, p, err)
 	}
 	ticket.Completed(func(e *audit.Entry) { e.Objects = objects(units) })
 	return nil
+}
+
+// tampered alarms where a row was not one that this system wrote.
+func (v *Vault) tampered(ctx context.Context, p authz.Principal, err error) error {
+	if errors.Is(err, rowseal.ErrTampered) {
+		return v.alarm(ctx, p, authz.TokensCreate, err)
+	}
+	return err
 }
 
 func (v *Vault) storePlanned(
@@ -142,7 +148,7 @@ func (v *Vault) follow(
 			return nil, err
 		}
 	}
-	return v.units(ctx, keys, p, items)
+	return v.units(ctx, keys, p.TenantID, items)
 }
 
 // redraw replaces the tokens that are taken; those stored already stay.
@@ -158,7 +164,7 @@ func (v *Vault) redraw(
 			if !errors.Is(err, errTaken) {
 				return nil, err
 			}
-			if err := item.drawToken(keys, u.subject.tenant, randomness()); err != nil {
+			if err := item.drawToken(keys, u.subject.tenant, rand.Reader); err != nil {
 				return nil, err
 			}
 		}

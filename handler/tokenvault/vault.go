@@ -128,26 +128,6 @@ func New(o Options) (*Vault, error) {
 	return &Vault{Options: o, subjects: cache}, nil
 }
 
-// authorise is the first line of every method: a refusal is audited here.
-func (v *Vault) authorise(ctx context.Context, p authz.Principal, permission authz.Permission) error {
-	err := authz.Check(p, permission)
-	if denial, ok := errors.AsType[*authz.Denial](err); ok {
-		v.deny(ctx, p, permission, denial.Reason)
-	}
-	return err
-}
-
-// deny writes a denied entry. A denial stays one when the audit store is
-// down: the failure is logged, the answer does not change.
-func (v *Vault) deny(ctx context.Context, p authz.Principal, permission authz.Permission, reason string) {
-	err := v.Audit.Deny(ctx, audit.Entry{
-		Action: string(permission), Actor: audit.ActorOf(p), ReasonCode: reason,
-	})
-	if err != nil {
-		v.Logger.ErrorContext(ctx, "denied entry not stored", "action", permission, "error", err)
-	}
-}
-
 // alarm records that storage holds something this system did not write.
 func (v *Vault) alarm(ctx context.Context, p authz.Principal, permission authz.Permission, cause error) error {
 	entry := audit.Entry{

@@ -101,13 +101,7 @@ func (w *world) process(t *testing.T) *process {
 func (w *world) auditOptions(ring *keyring.Keyring) audit.Options {
 	return audit.Options{
 		Store: w.log, Clock: time.Now, Instance: "test", Logger: slog.New(slog.DiscardHandler),
-		MACKey: func(ctx context.Context) ([]byte, error) {
-			keys, err := ring.ForRead(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return keys.AuditMAC(), nil
-		},
+		MACKey: ring.AuditMAC,
 	}
 }
 
