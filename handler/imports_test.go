@@ -32,6 +32,7 @@ var layers = [][]string{
 	{"audit", "azure", "memvault"},
 	{"operation"},
 	{"tokenvault"},
+	{"bulkimport"},
 	// Side by side: a transport never reaches an adapter, nor the reverse.
 	{
 		"azure/blobs", "azure/credential", "azure/insights", "azure/keyvault", "azure/queues", "azure/tables",
@@ -55,7 +56,7 @@ var libraries = map[string][]string{
 	"github.com/AzureAD/microsoft-authentication-library-for-go":     {"azure/credential"},
 	"github.com/caarlos0/env/v11":                                    {"config"},
 	"github.com/go-jose/go-jose/v4":                                  {"authn"},
-	"github.com/go-json-experiment/json":                             {"audit", "authn", "azure", "azure/*", "customhandler", "httpapi", "jobs", "keyring", "operation", "rowseal", "tokenvault"},
+	"github.com/go-json-experiment/json":                             {"audit", "authn", "azure", "azure/*", "bulkimport", "customhandler", "httpapi", "jobs", "keyring", "operation", "rowseal", "tokenvault"},
 	"github.com/google/go-cmp":                                       {"storetest"},
 	"github.com/google/uuid":                                         {"audit", "azure/*", "config", "httpapi", "jobs", "operation", "tokenvault"},
 	"github.com/hashicorp/golang-lru/v2":                             {"keyring", "tokenvault"},

@@ -20,9 +20,12 @@ import (
 	"secureapi/handler/audit"
 	"secureapi/handler/authn"
 	"secureapi/handler/azure"
+	"secureapi/handler/azure/blobs"
 	"secureapi/handler/azure/credential"
 	"secureapi/handler/azure/keyvault"
+	"secureapi/handler/azure/queues"
 	"secureapi/handler/azure/tables"
+	"secureapi/handler/bulkimport"
 	"secureapi/handler/clock"
 	"secureapi/handler/config"
 	"secureapi/handler/customhandler"
@@ -124,8 +127,16 @@ func (a *app) serve(ctx context.Context, port uint16, logger *slog.Logger) int {
 	return code
 }
 
-// stores are the tables, one store each.
-type stores struct{ records, keyring, operations, audit *tables.Store }
+// stores are the tables, one store each, and what imports need besides.
+type stores struct {
+	records, keyring, operations, audit *tables.Store
+
+	imports      *queues.Queue
+	importsBlobs *blobs.Container
+}
+
+// maxBlob bounds a blob of the imports container: a sealed chunk or result.
+const maxBlob = 16 << 20
 
 func newStores(c config.Config, identity *credential.Credential, t *azure.Transport) (s stores, err error) {
 	open := func(account string) *tables.Service {
@@ -146,7 +157,12 @@ func newStores(c config.Config, identity *credential.Credential, t *azure.Transp
 		records: table(data, tokenvault.Table), keyring: table(data, keyring.Table),
 		operations: table(data, operation.Table), audit: table(log, "audit"),
 	}
-	return s, err
+	var queueErr, blobErr error
+	s.imports, queueErr = queues.NewQueue(
+		c.Endpoint(c.DataAccount, "queue"), bulkimport.Queue, identity, t.ClientOptions(azure.Queues, nil))
+	s.importsBlobs, blobErr = blobs.NewContainer(
+		c.Endpoint(c.DataAccount, "blob"), bulkimport.Container, maxBlob, identity, t.ClientOptions(azure.Blobs, nil))
+	return s, errors.Join(err, queueErr, blobErr)
 }
 
 func newKeyring(
@@ -227,6 +243,13 @@ func (a *app) routes(
 	if err != nil {
 		return err
 	}
+	imports, err := bulkimport.New(bulkimport.Options{
+		Store: s.operations, Keys: a.keyring, Blobs: s.importsBlobs, Queue: s.imports, Vault: vault, Audit: a.audit,
+		Clock: clock.System, Logger: logger, RepairAfter: c.ImportRepairAfter,
+	})
+	if err != nil {
+		return err
+	}
 	events, err := audit.NewReader(auditOptions)
 	if err != nil {
 		return err
@@ -236,13 +259,15 @@ func (a *app) routes(
 		return err
 	}
 	err = httpapi.Register(a.echo, httpapi.Options{
-		Auth: auth, Vault: vault, Audit: a.audit, Events: events, Keyring: a.keyring, Ready: a.ready,
+		Auth: auth, Vault: vault, Imports: imports, Audit: a.audit, Events: events, Keyring: a.keyring, Ready: a.ready,
 		Clock: clock.System, Logger: logger, Telemetry: telemetry.Log{Logger: logger},
 	})
 	if err != nil {
 		return err
 	}
-	return jobs.Register(a.echo, jobs.Options{Sealer: sealer, Audit: a.audit, Keyring: a.keyring, Logger: logger})
+	return jobs.Register(a.echo, jobs.Options{
+		Imports: imports, Sealer: sealer, Audit: a.audit, Keyring: a.keyring, Logger: logger,
+	})
 }
 
 // ready: the keyring may write, which takes the table store and, at first,

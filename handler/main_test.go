@@ -31,7 +31,7 @@ func TestFunctionsAndRoutesAgree(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d functions, %v", len(files), err)
 	}
-	var declared, timers []string
+	var declared, jobFunctions []string
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
@@ -52,8 +52,8 @@ func TestFunctionsAndRoutesAgree(t *testing.T) {
 			for _, method := range trigger.Methods {
 				declared = append(declared, strings.ToUpper(method)+" /api/"+trigger.Route)
 			}
-		case "timerTrigger":
-			timers = append(timers, name)
+		case "timerTrigger", "queueTrigger":
+			jobFunctions = append(jobFunctions, name)
 		default:
 			t.Errorf("%s has trigger %s, which nothing serves", name, trigger.Type)
 		}
@@ -66,8 +66,8 @@ func TestFunctionsAndRoutesAgree(t *testing.T) {
 	}
 	names := jobs.Names()
 	slices.Sort(names)
-	slices.Sort(timers)
-	if !slices.Equal(timers, names) {
-		t.Errorf("timers %v, jobs %v", timers, names)
+	slices.Sort(jobFunctions)
+	if !slices.Equal(jobFunctions, names) {
+		t.Errorf("queue and timer functions %v, jobs %v", jobFunctions, names)
 	}
 }

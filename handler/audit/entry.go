@@ -124,7 +124,7 @@ func (l *Log) encode(e Entry) ([]byte, error) {
 	}
 	e.Time, e.Instance, e.Salt = l.Clock().UTC().Truncate(time.Millisecond), l.Instance, NewID()
 	if len(e.Objects) > 0 {
-		e.Count = len(e.Objects)
+		e.Count = max(e.Count, len(e.Objects))
 	}
 	if len(e.Objects) > MaxObjects {
 		e.Objects = e.Objects[:MaxObjects]

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 )
@@ -48,6 +49,9 @@ type Config struct {
 	RevealPurposes []string `env:"REVEAL_PURPOSES" envDefault:"fraud-review,customer-support,legal-obligation"`
 	// ClientID is that of the user-assigned managed identity. Required in Azure.
 	ClientID string `env:"AZURE_CLIENT_ID"`
+	// ImportRepairAfter is how long an import may stand still before
+	// RepairOperations rings for it again.
+	ImportRepairAfter time.Duration `env:"IMPORT_REPAIR_AFTER" envDefault:"2m"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
 	// LocalStackFile is set on a developer's machine only.
@@ -104,6 +108,7 @@ func (c Config) check() error {
 	need(domain.MatchString(c.StorageSuffix), "STORAGE_SUFFIX", "a domain name")
 	need(len(c.RevealPurposes) > 0 && each(c.RevealPurposes, purpose), "REVEAL_PURPOSES", "one or more names in lower case")
 	need(c.ClientID == "" || guid.MatchString(c.ClientID), "AZURE_CLIENT_ID", "a lower-case GUID")
+	need(c.ImportRepairAfter >= time.Second && c.ImportRepairAfter <= time.Hour, "IMPORT_REPAIR_AFTER", "a duration of 1s to 1h")
 	need(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL", "debug, info, warn or error")
 	return errors.Join(problems...)
 }

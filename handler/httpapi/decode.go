@@ -20,7 +20,7 @@ const maxBody = 1 << 20
 func decode[T any](c echo.Context) (T, error) {
 	var into T
 	r := c.Request()
-	if err := checkMediaType(r.Header); err != nil {
+	if err := checkMediaType(r.Header, "application/json"); err != nil {
 		return into, err
 	}
 	if r.ContentLength > maxBody {
@@ -37,13 +37,13 @@ func decode[T any](c echo.Context) (T, error) {
 	return into, &refusal{bodyProblem(err)}
 }
 
-func checkMediaType(h http.Header) error {
-	unsupported := &refusal{newProblem(http.StatusUnsupportedMediaType, "media_type", "The body must be application/json in UTF-8, without content coding.")}
+func checkMediaType(h http.Header, want string) error {
+	unsupported := &refusal{newProblem(http.StatusUnsupportedMediaType, "media_type", "The body must be "+want+" in UTF-8, without content coding.")}
 	if len(h.Values("Content-Type")) != 1 || h.Get("Content-Encoding") != "" {
 		return unsupported
 	}
 	mediaType, params, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil || mediaType != "application/json" {
+	if err != nil || mediaType != want {
 		return unsupported
 	}
 	for name, value := range params {
@@ -95,6 +95,7 @@ func knownPointer(pointer string) bool {
 var fieldNames = map[string]struct{}{
 	"items": {}, "class": {}, "value": {}, "subject": {}, "format": {}, "reference": {},
 	"tokens": {}, "purpose": {}, "reason": {},
+	"columns": {}, "name": {}, "optional": {}, "subjectColumn": {}, "parts": {},
 }
 
 // encode answers with JSON.

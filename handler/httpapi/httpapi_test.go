@@ -20,6 +20,7 @@ import (
 	"secureapi/handler/audit"
 	"secureapi/handler/authn"
 	"secureapi/handler/authz"
+	"secureapi/handler/bulkimport"
 	"secureapi/handler/httpapi"
 	"secureapi/handler/keyring"
 	"secureapi/handler/memstore"
@@ -42,6 +43,9 @@ type api struct {
 	key *rsa.PrivateKey
 	log *memstore.Store
 	out *strings.Builder
+
+	imports *bulkimport.Imports
+	queue   *memstore.Queue
 }
 
 type keySource struct{ key authn.Key }
@@ -59,7 +63,7 @@ func newAPI(t *testing.T) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &api{key: key, log: memstore.New(), out: &strings.Builder{}}
+	a := &api{key: key, log: memstore.New(), out: &strings.Builder{}, queue: memstore.NewQueue()}
 	logger := slog.New(slog.NewJSONHandler(a.out, nil))
 	vault, err := memvault.New()
 	if err != nil {
@@ -99,9 +103,17 @@ func newAPI(t *testing.T) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
+	imports, err := bulkimport.New(bulkimport.Options{
+		Store: memstore.New(), Keys: ring, Blobs: memstore.NewBlobs(16 << 20), Queue: a.queue, Vault: domain, Audit: log,
+		Clock: time.Now, Logger: logger, RepairAfter: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.imports = imports
 	e := echo.New()
 	err = httpapi.Register(e, httpapi.Options{
-		Auth: auth, Vault: domain, Audit: log, Events: events, Keyring: ring, Clock: time.Now, Logger: logger,
+		Auth: auth, Vault: domain, Imports: imports, Audit: log, Events: events, Keyring: ring, Clock: time.Now, Logger: logger,
 		Ready: func(context.Context) error { return nil }, Telemetry: telemetry.Log{Logger: logger},
 	})
 	if err != nil {
@@ -256,6 +268,8 @@ func TestTheMainStory(t *testing.T) {
 	}
 }
 
+const absentImport = "/api/v1/imports/0f8fad5b-d9cb-469f-a165-70867728950e"
+
 func TestRoutesByRole(t *testing.T) {
 	a := newAPI(t)
 	routes := []struct {
@@ -267,6 +281,13 @@ func TestRoutesByRole(t *testing.T) {
 		{"POST", "/api/v1/tokens/batch", `{"items":[{"class":"email","value":"a@example.com","reference":"r"}]}`, []authz.Role{authz.Writer}, 200},
 		{"POST", "/api/v1/tokens/inspect", `{"tokens":["tok_eml_0123456789abcdefghjkmnpqrstvwxyz"]}`, []authz.Role{authz.Reader, authz.Revealer}, 207},
 		{"POST", "/api/v1/tokens/reveal", `{"tokens":["tok_eml_0123456789abcdefghjkmnpqrstvwxyz"],"purpose":"fraud-review","reason":"CASE-1"}`, []authz.Role{authz.Revealer}, 207},
+		{"POST", "/api/v1/imports", `{"columns":[{"name":"email","class":"email"}]}`, []authz.Role{authz.Writer}, 201},
+		{"POST", absentImport + "/commit", `{"parts":1}`, []authz.Role{authz.Writer}, 404},
+		{"POST", absentImport + "/pause", "", []authz.Role{authz.Writer, authz.Operator}, 404},
+		{"POST", absentImport + "/resume", "", []authz.Role{authz.Writer, authz.Operator}, 404},
+		{"POST", absentImport + "/cancel", "", []authz.Role{authz.Writer, authz.Operator}, 404},
+		{"GET", absentImport + "/result", "", []authz.Role{authz.Writer}, 404},
+		{"GET", "/api/v1/operations/0f8fad5b-d9cb-469f-a165-70867728950e", "", []authz.Role{authz.Writer, authz.Operator}, 404},
 		{"GET", "/api/v1/keys", "", []authz.Role{authz.Operator}, 200},
 		{"POST", "/api/v1/keys/adopt", "", []authz.Role{authz.Operator}, 200},
 		{"GET", "/api/v1/audit/events", "", []authz.Role{authz.Auditor}, 200},

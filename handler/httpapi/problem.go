@@ -11,6 +11,7 @@ import (
 	"secureapi/handler/audit"
 	"secureapi/handler/authn"
 	"secureapi/handler/authz"
+	"secureapi/handler/bulkimport"
 	"secureapi/handler/keyring"
 	"secureapi/handler/operation"
 	"secureapi/handler/rowstore"
@@ -85,6 +86,9 @@ func (s *server) problemOf(err error, c echo.Context) *problem {
 	if invalid, ok := errors.AsType[*tokenvault.InvalidError](err); ok {
 		return invalidProblem(invalid, "")
 	}
+	if p := importProblem(err); p != nil {
+		return p
+	}
 	switch {
 	case errors.Is(err, operation.ErrOtherRequest):
 		return newProblem(http.StatusUnprocessableEntity, "idempotency_key_reused", "The Idempotency-Key was used for another request.")
@@ -126,6 +130,26 @@ func (s *server) accessProblem(err error, c echo.Context) *problem {
 	return nil
 }
 
+// importProblem answers what an import's state does not allow.
+func importProblem(err error) *problem {
+	switch {
+	case errors.Is(err, operation.ErrState):
+		return newProblem(http.StatusConflict, "operation_state", "The operation's state does not allow this.")
+	case errors.Is(err, bulkimport.ErrPartExists):
+		return newProblem(http.StatusConflict, "part_exists", "The part was uploaded with another content.")
+	case errors.Is(err, bulkimport.ErrPartsMissing):
+		return newProblem(http.StatusConflict, "parts_missing", "The parts that were uploaded are not those to be committed.")
+	case errors.Is(err, bulkimport.ErrTooLarge):
+		return newProblem(http.StatusConflict, "import_too_large", "The import has as many rows as it may have.")
+	case errors.Is(err, bulkimport.ErrExpired):
+		return newProblem(http.StatusGone, "import_expired", "The import's result has been destroyed.")
+	case errors.Is(err, bulkimport.ErrNoChunk):
+		return newProblem(http.StatusNotFound, "not_found", "There is no such resource.")
+	default:
+		return nil
+	}
+}
+
 func invalidProblem(invalid *tokenvault.InvalidError, prefix string) *problem {
 	p := newProblem(http.StatusBadRequest, "invalid_request", "The request has fields that cannot be accepted.")
 	for _, f := range invalid.Fields {
@@ -140,6 +164,8 @@ func routerProblem(status int) *problem {
 		return newProblem(status, "method_not_allowed", "The resource does not have this method.")
 	case http.StatusRequestEntityTooLarge:
 		return newProblem(status, "body_too_large", "The body is too large.")
+	case http.StatusLengthRequired:
+		return newProblem(status, "length_required", "The request must say the body's length.")
 	default:
 		return newProblem(http.StatusNotFound, "not_found", "There is no such resource.")
 	}

@@ -13,12 +13,14 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"secureapi/handler/audit"
 	"secureapi/handler/authz"
+	"secureapi/handler/bulkimport"
 	"secureapi/handler/clock"
 	"secureapi/handler/keyring"
 	"secureapi/handler/telemetry"
@@ -34,6 +36,7 @@ type Authenticator interface {
 type Options struct {
 	Auth      Authenticator
 	Vault     *tokenvault.Vault
+	Imports   *bulkimport.Imports
 	Audit     *audit.Log
 	Events    *audit.Reader
 	Keyring   *keyring.Keyring
@@ -53,23 +56,26 @@ type server struct {
 // Register adds the API's routes to the echo instance that the composition
 // root shares with the custom-handler functions.
 func Register(e *echo.Echo, o Options) error {
-	if o.Auth == nil || o.Vault == nil || o.Audit == nil || o.Events == nil || o.Keyring == nil ||
+	if o.Auth == nil || o.Vault == nil || o.Imports == nil || o.Audit == nil || o.Events == nil || o.Keyring == nil ||
 		o.Ready == nil || o.Clock == nil || o.Logger == nil || o.Telemetry == nil {
 		return errors.New("httpapi: an option is missing")
 	}
 	s := &server{o}
 	e.HTTPErrorHandler = s.answerError
-	e.Use(s.observe, s.recoverPanics, guardPath, secureHeaders, withDeadline)
+	e.Use(s.observe, s.recoverPanics, guardPath, secureHeaders)
 	e.GET("/", alive) // the host asks this until it gets any answer
 	for _, r := range s.routes() {
 		handle := r.handle
 		if !r.anonymous {
 			handle = s.authenticated(r.permission, handle)
 		}
-		e.Add(r.method, r.path, handle)
+		e.Add(r.method, strings.ReplaceAll(r.path, idPattern, ":id"), withDeadline(handle))
 	}
 	return nil
 }
+
+// idPattern is the one path parameter, as function.json writes it.
+const idPattern = "{id:guid}"
 
 // route is one row of the route table. A test holds it against functions/.
 type route struct {
@@ -86,6 +92,14 @@ func (s *server) routes() []route {
 		{method: http.MethodPost, path: "/api/v1/tokens/batch", permission: authz.TokensCreate, handle: s.tokenizeBatch},
 		{method: http.MethodPost, path: "/api/v1/tokens/inspect", permission: authz.TokensInspect, handle: s.inspectTokens},
 		{method: http.MethodPost, path: "/api/v1/tokens/reveal", permission: authz.TokensReveal, handle: s.revealTokens},
+		{method: http.MethodPost, path: "/api/v1/imports", permission: authz.ImportsManage, handle: s.createImport},
+		{method: http.MethodPut, path: "/api/v1/imports/{id:guid}/parts", permission: authz.ImportsManage, handle: s.putImportPart},
+		{method: http.MethodPost, path: "/api/v1/imports/{id:guid}/commit", permission: authz.ImportsManage, handle: s.commitImport},
+		{method: http.MethodPost, path: "/api/v1/imports/{id:guid}/pause", permission: authz.ImportsControl, handle: s.pauseImport},
+		{method: http.MethodPost, path: "/api/v1/imports/{id:guid}/resume", permission: authz.ImportsControl, handle: s.resumeImport},
+		{method: http.MethodPost, path: "/api/v1/imports/{id:guid}/cancel", permission: authz.ImportsControl, handle: s.cancelImport},
+		{method: http.MethodGet, path: "/api/v1/imports/{id:guid}/result", permission: authz.ImportsManage, handle: s.getImportResult},
+		{method: http.MethodGet, path: "/api/v1/operations/{id:guid}", permission: authz.OperationsReadAny, handle: s.getOperation},
 		{method: http.MethodGet, path: "/api/v1/keys", permission: authz.KeysRead, handle: s.listKeys},
 		{method: http.MethodPost, path: "/api/v1/keys/adopt", permission: authz.KeysAdopt, handle: s.adoptKeyVersion},
 		{method: http.MethodGet, path: "/api/v1/audit/events", permission: authz.AuditRead, handle: s.listAuditEvents},

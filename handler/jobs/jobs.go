@@ -1,12 +1,15 @@
-// Package jobs is the transport of timer functions: it decodes what the host
-// posts and makes one domain call.
+// Package jobs is the transport of queue and timer functions: it decodes what
+// the host posts and makes one domain call.
 //
-// A timer carries no authority: whoever forges one makes work that is due
-// happen early, at most. Every job acts as authz.System with the grants named
-// here, and is safe to run twice, at once or never.
+// Neither carries authority. Whoever forges a timer makes work that is due
+// happen early, at most; whoever forges a message raises an alarm. Every job
+// acts as authz.System, and is safe to run twice, at once or never.
 //
-//	SealAudit    each minute   verifies the log, writes a checkpoint by CAS
-//	RotateKeys   daily         adopts the newest Key Vault key version by CAS
+//	ImportChunk        queue imports          rings for an import's chunks, or imports one
+//	QuarantineImport   queue imports-poison   records a message that the host gave up on
+//	RepairOperations   each minute            rings for imports that stand still, destroys old ones
+//	SealAudit          each minute            verifies the log, writes a checkpoint by CAS
+//	RotateKeys         daily                  adopts the newest Key Vault key version by CAS
 package jobs
 
 import (
@@ -14,17 +17,20 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"secureapi/handler/audit"
 	"secureapi/handler/authz"
+	"secureapi/handler/bulkimport"
 	"secureapi/handler/customhandler"
 	"secureapi/handler/keyring"
 )
 
 // Options are the parts of the jobs; all are required.
 type Options struct {
+	Imports *bulkimport.Imports
 	Sealer  *audit.Sealer
 	Audit   *audit.Log
 	Keyring *keyring.Keyring
@@ -35,28 +41,60 @@ type jobs struct{ Options }
 
 // Names of the functions, as in functions/.
 const (
-	sealAudit  = "SealAudit"
-	rotateKeys = "RotateKeys"
-	binding    = "timer"
+	importChunk      = "ImportChunk"
+	quarantineImport = "QuarantineImport"
+	repairOperations = "RepairOperations"
+	sealAudit        = "SealAudit"
+	rotateKeys       = "RotateKeys"
+
+	timerBinding = "timer"
+	queueBinding = "message"
 )
 
+// deadline ends a job before the host's functionTimeout (5 min) does, which
+// would end the whole process.
+const deadline = 4*time.Minute + 30*time.Second
+
 // Names lists the functions that Register serves.
-func Names() []string { return []string{sealAudit, rotateKeys} }
+func Names() []string {
+	return []string{importChunk, quarantineImport, repairOperations, sealAudit, rotateKeys}
+}
 
 // Register adds the functions' routes.
 func Register(e *echo.Echo, o Options) error {
-	if o.Sealer == nil || o.Audit == nil || o.Keyring == nil || o.Logger == nil {
+	if o.Imports == nil || o.Sealer == nil || o.Audit == nil || o.Keyring == nil || o.Logger == nil {
 		return errors.New("jobs: an option is missing")
 	}
 	j := &jobs{o}
 	timer := func(name string, do func(context.Context) error) {
-		handler := customhandler.Timer(name, binding, j.observe,
-			func(ctx context.Context, _ customhandler.TimerInvocation) error { return do(ctx) })
+		handler := customhandler.Timer(name, timerBinding, j.observe,
+			func(ctx context.Context, _ customhandler.TimerInvocation) error { return bounded(ctx, do) })
 		e.Add(http.MethodPost, "/"+name, echo.WrapHandler(handler))
 	}
+	queue := func(name string, do func(context.Context, customhandler.Invocation) error) {
+		handler := customhandler.Queue(name, queueBinding, j.observe,
+			func(ctx context.Context, in customhandler.Invocation) error {
+				return bounded(ctx, func(ctx context.Context) error { return do(ctx, in) })
+			})
+		e.Add(http.MethodPost, "/"+name, echo.WrapHandler(handler))
+	}
+	queue(importChunk, func(ctx context.Context, in customhandler.Invocation) error {
+		return o.Imports.RunMessage(ctx, in.Message, in.DequeueCount)
+	})
+	queue(quarantineImport, func(ctx context.Context, in customhandler.Invocation) error {
+		return o.Imports.Quarantine(ctx, in.Message)
+	})
+	timer(repairOperations, o.Imports.Repair)
 	timer(sealAudit, j.seal)
 	timer(rotateKeys, j.rotate)
 	return nil
+}
+
+// bounded gives a job its deadline.
+func bounded(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	return do(ctx)
 }
 
 // observe logs what the host is not told.

@@ -33,12 +33,9 @@ func NewDueList(store Store, keys Keys, now clock.Clock) *DueList {
 type Due struct {
 	Tenant    string
 	Operation string
-
-	version string
 }
 
 type dueBody struct {
-	Kind  string    `json:"kind"`
 	Since time.Time `json:"since"`
 }
 
@@ -48,8 +45,8 @@ func (l *DueList) Add(ctx context.Context, kind, tenant, id string) error {
 	if err != nil {
 		return err
 	}
-	place := l.place(tenant, id)
-	body, err := rowseal.Seal(keys.RowSeal(), place, dueBody{Kind: kind, Since: l.now().UTC()})
+	place := l.place(kind, tenant, id)
+	body, err := rowseal.Seal(keys.RowSeal(), place, dueBody{Since: l.now().UTC()})
 	if err != nil {
 		return err
 	}
@@ -63,22 +60,19 @@ func (l *DueList) Add(ctx context.Context, kind, tenant, id string) error {
 	return nil
 }
 
-// Remove takes an operation off the list.
-func (l *DueList) Remove(ctx context.Context, tenant, id string) error {
-	row, err := l.store.Get(ctx, duePartition, l.place(tenant, id).Key)
+// Remove takes an operation off the list; it may be off already.
+func (l *DueList) Remove(ctx context.Context, kind, tenant, id string) error {
+	place := l.place(kind, tenant, id)
+	row, err := l.store.Get(ctx, duePartition, place.Key)
 	if errors.Is(err, rowstore.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("reading due row: %w", err)
 	}
-	return l.remove(ctx, Due{Tenant: tenant, Operation: id, version: row.Version})
-}
-
-func (l *DueList) remove(ctx context.Context, d Due) error {
-	_, err := l.store.Apply(ctx, duePartition, []rowstore.Mutation{{
+	_, err = l.store.Apply(ctx, duePartition, []rowstore.Mutation{{
 		Action: rowstore.Delete,
-		Row:    rowstore.Row{Partition: duePartition, Key: l.place(d.Tenant, d.Operation).Key, Version: d.version},
+		Row:    rowstore.Row{Partition: duePartition, Key: place.Key, Version: row.Version},
 	}})
 	if err != nil && !errors.Is(err, rowstore.ErrNotFound) && !errors.Is(err, rowstore.ErrChanged) {
 		return fmt.Errorf("removing due row: %w", err)
@@ -96,23 +90,23 @@ func (l *DueList) Each(
 	if err != nil {
 		return err
 	}
-	page := rowstore.Range{Limit: rowstore.MaxPage}
+	page := rowstore.Range{From: kind + "|", To: kind + "|" + afterNames, Limit: rowstore.MaxPage}
 	for {
 		rows, next, err := l.store.List(ctx, duePartition, page)
 		if err != nil {
 			return fmt.Errorf("listing due operations: %w", err)
 		}
 		for _, row := range rows {
-			tenant, id, _ := strings.Cut(row.Key, "|")
+			tenant, id, _ := strings.Cut(strings.TrimPrefix(row.Key, kind+"|"), "|")
 			var body dueBody
-			if err := rowseal.Open(keys.RowSeal(), l.place(tenant, id), row.Body, &body); err != nil {
+			if err := rowseal.Open(keys.RowSeal(), l.place(kind, tenant, id), row.Body, &body); err != nil {
 				bad(err)
 				continue
 			}
-			if body.Kind != kind || l.now().Sub(body.Since) < minAge {
+			if l.now().Sub(body.Since) < minAge {
 				continue
 			}
-			if err := visit(Due{Tenant: tenant, Operation: id, version: row.Version}); err != nil {
+			if err := visit(Due{Tenant: tenant, Operation: id}); err != nil {
 				return err
 			}
 		}
@@ -123,8 +117,8 @@ func (l *DueList) Each(
 	}
 }
 
-func (l *DueList) place(tenant, id string) rowseal.Place {
+func (l *DueList) place(kind, tenant, id string) rowseal.Place {
 	return rowseal.Place{
-		Tenant: tenant, Table: Table, Partition: duePartition, Key: tenant + "|" + id, Kind: "due",
+		Tenant: tenant, Table: Table, Partition: duePartition, Key: kind + "|" + tenant + "|" + id, Kind: "due",
 	}
 }

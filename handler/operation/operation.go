@@ -11,7 +11,7 @@
 //
 //	partition o|<tenant>|<operation id>   rows op, part|…, chunk|… (one transaction each)
 //	partition i|<tenant>|<hex digit>      idempotency plans, key: keyed hash
-//	partition due                         operations that a job still owes work
+//	partition due                         operations that a job still owes work, by kind of work
 package operation
 
 import (

@@ -221,7 +221,13 @@ func TestDueOperationsAreVisitedDespiteAForgedRow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	store.Plant(rowstore.Row{Partition: "due", Key: tenant + "|forged", Body: []byte("x")})
+	if err := due.Add(t.Context(), "import-purge", tenant, "other work"); err == nil {
+		t.Error("an id with a space was taken")
+	}
+	if err := due.Add(t.Context(), "import-purge", tenant, "of-other-work"); err != nil {
+		t.Fatal(err)
+	}
+	store.Plant(rowstore.Row{Partition: "due", Key: "import|" + tenant + "|forged", Body: []byte("x")})
 	visit := func(minAge time.Duration) (ids []string, bad int) {
 		err := due.Each(t.Context(), "import", minAge, func(d operation.Due) error {
 			ids = append(ids, d.Operation)
@@ -239,7 +245,7 @@ func TestDueOperationsAreVisitedDespiteAForgedRow(t *testing.T) {
 		t.Errorf("too young: %v", ids)
 	}
 	for range 2 {
-		if err := due.Remove(t.Context(), tenant, "a"); err != nil {
+		if err := due.Remove(t.Context(), "import", tenant, "a"); err != nil {
 			t.Fatal(err)
 		}
 	}

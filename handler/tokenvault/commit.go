@@ -33,7 +33,10 @@ var errTaken = errors.New("drawn token is taken")
 // small units together. It returns when all items are stored; on error some
 // may be, and the same call repeated stores the rest: every row is
 // insert-if-absent and knows the write that made it.
-func (v *Vault) commit(ctx context.Context, keys *keyring.Keys, units []*unit) error {
+//
+// Where a drawn token is taken, redraw gives the unit another and it is tried
+// again; without redraw the error is errTaken.
+func (v *Vault) commit(ctx context.Context, keys *keyring.Keys, units []*unit, redraw func(*unit) error) error {
 	for _, batch := range pack(units) {
 		if len(batch) > 1 {
 			err := v.commitTogether(ctx, keys, batch)
@@ -46,7 +49,13 @@ func (v *Vault) commit(ctx context.Context, keys *keyring.Keys, units []*unit) e
 			// One unit met a row that is there: each goes by itself.
 		}
 		for _, u := range batch {
-			if err := v.commitUnit(ctx, keys, u); err != nil {
+			err := v.commitUnit(ctx, keys, u)
+			for redraw != nil && errors.Is(err, errTaken) {
+				if err = redraw(u); err == nil {
+					err = v.commitUnit(ctx, keys, u)
+				}
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -51,6 +51,7 @@ type planned struct {
 	// tokenHash is the row key's part; in the subject's shard.
 	tokenHash string
 	write     [16]byte
+	source    io.Reader // that token and write id are drawn from
 }
 
 // maxDraws bounds the search for a token in the subject's shard: 16 draws are
@@ -102,6 +103,7 @@ func parse(index int, item Item, now dataclass.Today) (*planned, *InvalidError) 
 // draw gives the item its subject, token and write id from a source of
 // randomness: crypto/rand for requests, a keyed stream for imports.
 func (p *planned) draw(keys *keyring.Keys, tenant string, source io.Reader) error {
+	p.source = source
 	if p.subject == "" {
 		b := make([]byte, subjectBytes)
 		if _, err := io.ReadFull(source, b); err != nil {
@@ -113,13 +115,33 @@ func (p *planned) draw(keys *keyring.Keys, tenant string, source io.Reader) erro
 	if _, err := io.ReadFull(source, p.write[:]); err != nil {
 		return fmt.Errorf("drawing write id: %w", err)
 	}
-	return p.drawToken(keys, tenant, source)
+	return p.drawToken(keys, tenant)
+}
+
+// drawn are the token hashes of one call. Format-preserving tokens are short:
+// two items of a call may draw the same one, and a transaction takes a row once.
+type drawn map[string]struct{}
+
+// draw draws for an item what no other item of the call has.
+func (d drawn) draw(item *planned, keys *keyring.Keys, tenant string, source io.Reader) error {
+	if err := item.draw(keys, tenant, source); err != nil {
+		return err
+	}
+	for {
+		if _, twice := d[item.tokenHash]; !twice {
+			d[item.tokenHash] = struct{}{}
+			return nil
+		}
+		if err := item.drawToken(keys, tenant); err != nil {
+			return err
+		}
+	}
 }
 
 // drawToken draws until the token's hash is in the subject's shard.
-func (p *planned) drawToken(keys *keyring.Keys, tenant string, source io.Reader) error {
+func (p *planned) drawToken(keys *keyring.Keys, tenant string) error {
 	for range maxDraws {
-		token, err := p.oneToken(source)
+		token, err := p.oneToken(p.source)
 		if err != nil {
 			return fmt.Errorf("drawing token: %w", err)
 		}
@@ -198,5 +220,10 @@ func (v *Vault) subjectFor(ctx context.Context, keys *keyring.Keys, tenant strin
 	if errors.Is(err, rowstore.ErrNotFound) {
 		return v.freshSubject(keys, tenant, item.hash)
 	}
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	// The cache's subject is everybody's: a call that writes moves its own.
+	own := *s
+	return &own, nil
 }

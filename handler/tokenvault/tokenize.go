@@ -48,8 +48,9 @@ func (v *Vault) Tokenize(
 	if err != nil {
 		return nil, err
 	}
+	drawn := make(drawn)
 	for _, item := range valid {
-		if err := item.draw(keys, p.TenantID, rand.Reader); err != nil {
+		if err := drawn.draw(item, keys, p.TenantID, rand.Reader); err != nil {
 			return nil, err
 		}
 	}
@@ -82,7 +83,7 @@ func (v *Vault) store(
 ) error {
 	units, err := v.units(ctx, keys, p.TenantID, items)
 	if err != nil {
-		return v.tampered(ctx, p, err)
+		return v.tampered(ctx, p, authz.TokensCreate, err)
 	}
 	ticket, err := v.Audit.Authorise(ctx, audit.Entry{
 		Action: string(authz.TokensCreate), Actor: audit.ActorOf(p), Objects: objects(units),
@@ -93,16 +94,16 @@ func (v *Vault) store(
 	units, err = v.storePlanned(ctx, keys, p, items, units, idempotencyKey)
 	if err != nil {
 		ticket.Failed(reasonOf(err))
-		return v.tampered(ctx, p, err)
+		return v.tampered(ctx, p, authz.TokensCreate, err)
 	}
 	ticket.Completed(func(e *audit.Entry) { e.Objects = objects(units) })
 	return nil
 }
 
 // tampered alarms where a row was not one that this system wrote.
-func (v *Vault) tampered(ctx context.Context, p authz.Principal, err error) error {
+func (v *Vault) tampered(ctx context.Context, p authz.Principal, permission authz.Permission, err error) error {
 	if errors.Is(err, rowseal.ErrTampered) {
-		return v.alarm(ctx, p, authz.TokensCreate, err)
+		return v.alarm(ctx, p, permission, err)
 	}
 	return err
 }
@@ -124,7 +125,7 @@ func (v *Vault) storePlanned(
 				return nil, err
 			}
 		}
-		err = v.commit(ctx, keys, units)
+		err = v.commit(ctx, keys, units, nil)
 		if !errors.Is(err, errTaken) {
 			return units, err
 		}
@@ -164,7 +165,7 @@ func (v *Vault) redraw(
 			if !errors.Is(err, errTaken) {
 				return nil, err
 			}
-			if err := item.drawToken(keys, u.subject.tenant, rand.Reader); err != nil {
+			if err := item.drawToken(keys, u.subject.tenant); err != nil {
 				return nil, err
 			}
 		}
@@ -195,10 +196,14 @@ func requestOf(items []*planned) [][]byte {
 	return parts
 }
 
+// objects names the first of the units' items: an entry holds audit.MaxObjects.
 func objects(units []*unit) []audit.Object {
 	var list []audit.Object
 	for _, u := range units {
 		for _, item := range u.items {
+			if len(list) == audit.MaxObjects {
+				return list
+			}
 			list = append(list, objectOf(u.subject, item.tokenHash, item.item.Class))
 		}
 	}
