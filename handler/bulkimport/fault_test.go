@@ -18,7 +18,8 @@ func (w *world) failNth(n int, applied bool) (met func() bool) {
 	fail := func() (bool, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if count++; count == n {
+		count++
+		if count == n {
 			hit = true
 			return applied, rowstore.ErrUnavailable
 		}
@@ -145,7 +146,8 @@ func TestAProcessThatDiesAnywhereIsContinued(t *testing.T) {
 		w.records.OnApply(func([]rowstore.Mutation) (bool, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if count++; count > n {
+			count++
+			if count > n {
 				return false, rowstore.ErrUnavailable
 			}
 			return true, nil

@@ -163,7 +163,8 @@ func drawSource(key envelope.Key, chunk string, row, column int) (io.Reader, err
 	if err != nil {
 		return nil, fmt.Errorf("drawing for an import: %w", err)
 	}
-	return cipher.StreamReader{S: cipher.NewCTR(block, make([]byte, aes.BlockSize)), R: zeros{}}, nil
+	counter := make([]byte, aes.BlockSize)
+	return cipher.StreamReader{S: cipher.NewCTR(block, counter), R: zeros{}}, nil //nolint:gosec // G407: the key is used once
 }
 
 // zeros is an endless source of zero bytes for a stream cipher.
