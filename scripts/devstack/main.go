@@ -20,6 +20,7 @@ import (
 	"strings"
 	"syscall"
 
+	"secureapi/scripts/devstack/provision"
 	"secureapi/scripts/devstack/stack"
 )
 
@@ -49,7 +50,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	options := stack.Options{
-		Dir: *dir, Forwarder: *noHost, Bootstrap: bootstrap,
+		Dir: *dir, Forwarder: *noHost, Bootstrap: provision.Keyring,
 		Progress: func(step string) { _, _ = fmt.Fprintln(out, "…", step) }, // a terminal
 	}
 	if !*noHost {

@@ -1,4 +1,9 @@
-package main
+// Package provision makes what a deployment makes once, in a running local
+// stack: the keyring's first generation.
+//
+// Trust boundary: it acts with the handler's own identity and through the same
+// adapters, so that what it stores is what the handler will verify.
+package provision
 
 import (
 	"context"
@@ -13,9 +18,9 @@ import (
 	"secureapi/scripts/devstack/stack"
 )
 
-// bootstrap makes the first keyring where there is none: a step of every
+// Keyring makes the first keyring where there is none: a step of every
 // deployment, which the handler itself never takes.
-func bootstrap(ctx context.Context, s *stack.Stack) error {
+func Keyring(ctx context.Context, s *stack.Stack) error {
 	env := s.HandlerEnv()
 	transport, err := azure.NewTransport(env["LOCAL_STACK_FILE"], func(string) string { return "" }, clock.System)
 	if err != nil {
