@@ -48,7 +48,7 @@ var testOnly = []string{"memstore", "memvault", "storetest"}
 // here is not allowed: a new line is a decision, and belongs into
 // docs/dependencies.md too. "azure/*" stands for the adapters.
 var libraries = map[string][]string{
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore":                   {"azure", "azure/*"},
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore":                   {"", "azure", "azure/*"},
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables":            {"azure/tables"},
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys": {"azure/keyvault"},
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob":           {"azure/blobs"},

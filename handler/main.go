@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/labstack/echo/v4"
 
 	"secureapi/handler/audit"
@@ -61,8 +62,8 @@ func run(ctx context.Context, environ []string, stdout, stderr io.Writer) int {
 		environment[name] = value
 	}
 	c, err := config.Load(environment)
-	if err != nil {
-		return refuse(stderr, err)
+	if _, connectionErr := connection(c); err != nil || connectionErr != nil {
+		return refuse(stderr, errors.Join(err, connectionErr))
 	}
 	port, err := customhandler.Port(c.Port)
 	if err != nil {
@@ -73,7 +74,7 @@ func run(ctx context.Context, environ []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return refuse(stderr, err)
 	}
-	return a.serve(ctx, port, logger)
+	return a.serve(ctx, port)
 }
 
 // refuse tells every problem of the settings on standard error.
@@ -105,26 +106,36 @@ type app struct {
 	tenants   []string
 	audit     *audit.Log
 	transport *azure.Transport
+	recorder  *recorder
+	logger    *slog.Logger
 }
 
 // serve runs the background refreshes and the server until the host ends it,
-// then writes what the audit log still holds.
-func (a *app) serve(ctx context.Context, port uint16, logger *slog.Logger) int {
+// then writes what the audit log and telemetry still hold.
+func (a *app) serve(ctx context.Context, port uint16) int {
 	background, stop := context.WithCancel(ctx)
 	defer stop()
 	go a.keyring.Run(background)
 	go a.jwks.Run(background, a.tenants)
+	a.recorder.Event(ctx, telemetry.EventStarted)
 	code, err := customhandler.Serve(ctx, port, a.echo, drain)
 	if err != nil {
-		logger.ErrorContext(ctx, "serving ended", "error", err)
+		a.logger.ErrorContext(ctx, "serving ended", "error", err)
 	}
-	flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flush)
+	a.recorder.Event(ctx, telemetry.EventStopping)
+	a.close(context.WithoutCancel(ctx))
+	return code
+}
+
+// close writes what waits, the audit log first: its calls are telemetry, too.
+func (a *app) close(ctx context.Context) {
+	flushing, cancel := context.WithTimeout(ctx, flush)
 	defer cancel()
 	if err := a.audit.Close(flushing); err != nil {
-		logger.ErrorContext(ctx, "audit log not flushed", "error", err)
+		a.logger.ErrorContext(ctx, "audit log not flushed", "error", err)
 	}
+	a.recorder.close(ctx)
 	a.transport.Close()
-	return code
 }
 
 // stores are the tables, one store each, and what imports need besides.
@@ -138,9 +149,9 @@ type stores struct {
 // maxBlob bounds a blob of the imports container: a sealed chunk or result.
 const maxBlob = 16 << 20
 
-func newStores(c config.Config, identity *credential.Credential, t *azure.Transport) (s stores, err error) {
+func newStores(c config.Config, identity azcore.TokenCredential, t *azure.Transport, observe azure.Observer) (s stores, err error) {
 	open := func(account string) *tables.Service {
-		service, serviceErr := tables.NewService(c.Endpoint(account, "table"), identity, t.ClientOptions(azure.Tables, nil))
+		service, serviceErr := tables.NewService(c.Endpoint(account, "table"), identity, t.ClientOptions(azure.Tables, observe))
 		err = errors.Join(err, serviceErr)
 		return service
 	}
@@ -159,30 +170,31 @@ func newStores(c config.Config, identity *credential.Credential, t *azure.Transp
 	}
 	var queueErr, blobErr error
 	s.imports, queueErr = queues.NewQueue(
-		c.Endpoint(c.DataAccount, "queue"), bulkimport.Queue, identity, t.ClientOptions(azure.Queues, nil))
+		c.Endpoint(c.DataAccount, "queue"), bulkimport.Queue, identity, t.ClientOptions(azure.Queues, observe))
 	s.importsBlobs, blobErr = blobs.NewContainer(
-		c.Endpoint(c.DataAccount, "blob"), bulkimport.Container, maxBlob, identity, t.ClientOptions(azure.Blobs, nil))
+		c.Endpoint(c.DataAccount, "blob"), bulkimport.Container, maxBlob, identity, t.ClientOptions(azure.Blobs, observe))
 	return s, errors.Join(err, queueErr, blobErr)
 }
 
-func newKeyring(
-	c config.Config, store *tables.Store, identity *credential.Credential, t *azure.Transport, logger *slog.Logger,
-) (*keyring.Keyring, error) {
-	vault, err := keyvault.New(c.KeyVaultURL, identity, t.ClientOptions(azure.KeyVault, nil))
+// keyringOptions are the parts of the keyring: its table and the two vault keys.
+func keyringOptions(
+	c config.Config, store *tables.Store, identity azcore.TokenCredential, t *azure.Transport, observe azure.Observer, logger *slog.Logger,
+) (keyring.Options, error) {
+	vault, err := keyvault.New(c.KeyVaultURL, identity, t.ClientOptions(azure.KeyVault, observe))
 	if err != nil {
-		return nil, err
+		return keyring.Options{}, err
 	}
 	wrapper, err := vault.Wrapper(c.KeyWrapName)
 	if err != nil {
-		return nil, err
+		return keyring.Options{}, err
 	}
 	signer, err := vault.Signer(c.KeySignName)
 	if err != nil {
-		return nil, err
+		return keyring.Options{}, err
 	}
-	return keyring.New(keyring.Options{
+	return keyring.Options{
 		Store: store, Wrapper: wrapper, Signer: signer, SignName: c.KeySignName, Clock: clock.System, Logger: logger,
-	})
+	}, nil
 }
 
 // assemble makes every part. It contacts nothing: a dependency that is down
@@ -199,11 +211,20 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 	if err != nil {
 		return nil, err
 	}
-	s, err := newStores(c, identity, transport)
+	recorder, err := newRecorder(c, transport, identity, logger) //nolint:contextcheck // it outlives every request; close ends it
 	if err != nil {
 		return nil, err
 	}
-	ring, err := newKeyring(c, s.keyring, identity, transport, logger)
+	observe := azure.Record(recorder)
+	s, err := newStores(c, identity, transport, observe)
+	if err != nil {
+		return nil, err
+	}
+	ringOptions, err := keyringOptions(c, s.keyring, identity, transport, observe, logger)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := keyring.New(ringOptions)
 	if err != nil {
 		return nil, err
 	}
@@ -223,29 +244,30 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 	if err != nil {
 		return nil, err
 	}
-	a := &app{echo: echo.New(), keyring: ring, jwks: jwks, tenants: c.TenantIDs, audit: log, transport: transport}
+	a := &app{
+		echo: echo.New(), keyring: ring, jwks: jwks, tenants: c.TenantIDs, audit: log,
+		transport: transport, recorder: recorder, logger: logger,
+	}
 	//nolint:contextcheck // handlers take the context of their request
-	if err := a.routes(c, s, auth, auditOptions, logger); err != nil {
+	if err := a.routes(c, s, auth, auditOptions); err != nil {
 		return nil, errors.Join(err, log.Close(ctx))
 	}
 	return a, nil
 }
 
 // routes puts the domain behind the transports.
-func (a *app) routes(
-	c config.Config, s stores, auth *authn.Authenticator, auditOptions audit.Options, logger *slog.Logger,
-) error {
+func (a *app) routes(c config.Config, s stores, auth *authn.Authenticator, auditOptions audit.Options) error {
 	vault, err := tokenvault.New(tokenvault.Options{
 		Store: s.records, Keys: a.keyring, Audit: a.audit, StepUp: auth, Purposes: c.RevealPurposes,
 		Plans: operation.NewPlans[[]tokenvault.PlannedToken]("tokenize", s.operations, a.keyring, clock.System),
-		Clock: clock.System, Logger: logger,
+		Clock: clock.System, Logger: a.logger,
 	})
 	if err != nil {
 		return err
 	}
 	imports, err := bulkimport.New(bulkimport.Options{
 		Store: s.operations, Keys: a.keyring, Blobs: s.importsBlobs, Queue: s.imports, Vault: vault, Audit: a.audit,
-		Clock: clock.System, Logger: logger, RepairAfter: c.ImportRepairAfter,
+		Clock: clock.System, Logger: a.logger, RepairAfter: c.ImportRepairAfter,
 	})
 	if err != nil {
 		return err
@@ -260,13 +282,14 @@ func (a *app) routes(
 	}
 	err = httpapi.Register(a.echo, httpapi.Options{
 		Auth: auth, Vault: vault, Imports: imports, Audit: a.audit, Events: events, Keyring: a.keyring, Ready: a.ready,
-		Clock: clock.System, Logger: logger, Telemetry: telemetry.Log{Logger: logger},
+		Clock: clock.System, Logger: a.logger, Telemetry: a.recorder,
 	})
 	if err != nil {
 		return err
 	}
 	return jobs.Register(a.echo, jobs.Options{
-		Imports: imports, Sealer: sealer, Audit: a.audit, Keyring: a.keyring, Logger: logger,
+		Imports: imports, Sealer: sealer, Audit: a.audit, Keyring: a.keyring, Logger: a.logger,
+		Telemetry: a.recorder,
 	})
 }
 

@@ -15,10 +15,10 @@ import (
 
 func TestBadSettingsEndWithEveryProblemAndCode2(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	if code := run(t.Context(), []string{"API_CLIENT_ID=x"}, &stdout, &stderr); code != exitConfig {
+	if code := run(t.Context(), []string{"API_CLIENT_ID=x", "APPLICATIONINSIGHTS_CONNECTION_STRING=x"}, &stdout, &stderr); code != exitConfig {
 		t.Errorf("exit code %d", code)
 	}
-	for _, setting := range []string{"TENANT_IDS", "API_CLIENT_ID", "KEY_VAULT_URL", "DATA_STORAGE_ACCOUNT"} {
+	for _, setting := range []string{"TENANT_IDS", "API_CLIENT_ID", "KEY_VAULT_URL", "DATA_STORAGE_ACCOUNT", "APPLICATIONINSIGHTS_"} {
 		if !strings.Contains(stderr.String(), setting) {
 			t.Errorf("%s is not named in %q", setting, stderr.String())
 		}

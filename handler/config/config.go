@@ -54,6 +54,10 @@ type Config struct {
 	ImportRepairAfter time.Duration `env:"IMPORT_REPAIR_AFTER" envDefault:"2m"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
+	// InsightsConnection and InsightsAuthentication are Application Insights'
+	// own settings; without the first, telemetry goes to the log alone.
+	InsightsConnection     string `env:"APPLICATIONINSIGHTS_CONNECTION_STRING"`
+	InsightsAuthentication string `env:"APPLICATIONINSIGHTS_AUTHENTICATION_STRING"`
 	// LocalStackFile is set on a developer's machine only.
 	LocalStackFile string `env:"LOCAL_STACK_FILE"`
 	// Instance names this instance in the audit log.

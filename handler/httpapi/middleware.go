@@ -48,6 +48,9 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
+// errPanic stands for a panic that has been told of.
+var errPanic = errors.New("panic")
+
 // recoverPanics turns a panic into a 500. The value of a panic may hold data:
 // only its type and the stack are logged.
 func (s *server) recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
@@ -57,8 +60,10 @@ func (s *server) recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 			if v == nil {
 				return
 			}
-			s.Logger.ErrorContext(c.Request().Context(), "panic", "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
-			err = errors.New("panic")
+			ctx, kind := c.Request().Context(), fmt.Sprintf("%T", v)
+			s.Logger.ErrorContext(ctx, "panic", "type", kind, "stack", string(debug.Stack()))
+			s.Telemetry.Exception(ctx, telemetry.Exception{Name: "panic", Type: kind})
+			err = errPanic
 		}()
 		return next(c)
 	}

@@ -15,6 +15,7 @@ import (
 	"secureapi/handler/keyring"
 	"secureapi/handler/operation"
 	"secureapi/handler/rowstore"
+	"secureapi/handler/telemetry"
 	"secureapi/handler/tokenvault"
 )
 
@@ -63,6 +64,10 @@ func (s *server) answerError(err error, c echo.Context) {
 	p.RequestID = text(c, requestIDKey)
 	if p.Status >= http.StatusInternalServerError {
 		s.Logger.ErrorContext(c.Request().Context(), "request failed", "code", p.Code, "error", err)
+	}
+	// A dependency that is down was foreseen, and tells of itself.
+	if p.Status == http.StatusInternalServerError && !errors.Is(err, errPanic) {
+		s.Telemetry.Exception(c.Request().Context(), telemetry.Exception{Name: p.Code, Type: telemetry.TypeOf(err)})
 	}
 	if p.Status == http.StatusServiceUnavailable {
 		c.Response().Header().Set("Retry-After", strconv.Itoa(retryAfter))

@@ -26,6 +26,7 @@ import (
 	"secureapi/handler/bulkimport"
 	"secureapi/handler/customhandler"
 	"secureapi/handler/keyring"
+	"secureapi/handler/telemetry"
 )
 
 // Options are the parts of the jobs; all are required.
@@ -35,6 +36,9 @@ type Options struct {
 	Audit   *audit.Log
 	Keyring *keyring.Keyring
 	Logger  *slog.Logger
+	// Telemetry is told of failures; the invocation itself is a request like
+	// any other, told by the echo instance's middleware.
+	Telemetry telemetry.Recorder
 }
 
 type jobs struct{ Options }
@@ -62,7 +66,7 @@ func Names() []string {
 
 // Register adds the functions' routes.
 func Register(e *echo.Echo, o Options) error {
-	if o.Imports == nil || o.Sealer == nil || o.Audit == nil || o.Keyring == nil || o.Logger == nil {
+	if o.Imports == nil || o.Sealer == nil || o.Audit == nil || o.Keyring == nil || o.Logger == nil || o.Telemetry == nil {
 		return errors.New("jobs: an option is missing")
 	}
 	j := &jobs{o}
@@ -101,6 +105,7 @@ func bounded(ctx context.Context, do func(context.Context) error) error {
 func (j *jobs) observe(ctx context.Context, function string, err error) {
 	if err != nil {
 		j.Logger.ErrorContext(ctx, "job failed", "function", function, "error", err)
+		j.Telemetry.Exception(ctx, telemetry.Exception{Name: "job failed", Type: telemetry.TypeOf(err)})
 	}
 }
 
@@ -113,6 +118,7 @@ func (j *jobs) seal(ctx context.Context) error {
 	}
 	if broken, ok := errors.AsType[*audit.Broken](err); ok {
 		j.Logger.ErrorContext(ctx, "audit log is broken", "stream", broken.Stream, "seq", broken.Seq, "what", broken.What)
+		j.Telemetry.Event(ctx, telemetry.EventAuditBroken)
 		p := authz.System(sealAudit, "", "", authz.AuditSeal)
 		return errors.Join(err, j.Audit.Alarm(ctx, audit.Entry{
 			Action: string(authz.AuditSeal), Actor: audit.ActorOf(p), ReasonCode: "audit_log_broken",

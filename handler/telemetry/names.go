@@ -4,7 +4,7 @@ package telemetry
 const (
 	// EventStarted: the process serves.
 	EventStarted = "handler.started"
-	// EventStopping: the process drains.
+	// EventStopping: the last request has ended, and what waits is written.
 	EventStopping = "handler.stopping"
 	// EventAlarm: something that storage or a caller must not be able to do
 	// was seen; the log line of the same trace says what.

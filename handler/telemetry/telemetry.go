@@ -14,6 +14,7 @@ package telemetry
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -64,6 +65,27 @@ type Exception struct {
 	Name string
 	// Type is the Go type of the error or panic value.
 	Type string
+}
+
+// TypeOf is the Go type of the error at the bottom of a chain, which tells a
+// timeout from a refusal where the wrapping types are all alike. Of joined
+// errors the first counts.
+func TypeOf(err error) string {
+	for {
+		var next error
+		switch wrapper := err.(type) { //nolint:errorlint // it walks the chain itself
+		case interface{ Unwrap() error }:
+			next = wrapper.Unwrap()
+		case interface{ Unwrap() []error }:
+			if all := wrapper.Unwrap(); len(all) > 0 {
+				next = all[0]
+			}
+		}
+		if next == nil {
+			return fmt.Sprintf("%T", err)
+		}
+		err = next
+	}
 }
 
 // Tee passes everything to each of several recorders.

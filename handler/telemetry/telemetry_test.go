@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -191,5 +192,20 @@ func TestNamesPass(t *testing.T) {
 	r := telemetry.Request{Method: "DELETE", ID: guid, Tenant: guid, Caller: guid + "/" + guid}
 	if diff := cmp.Diff(r, r.Redacted()); diff != "" {
 		t.Errorf("ids (-want +got):\n%s", diff)
+	}
+}
+
+func TestTypeOfTheErrorBelow(t *testing.T) {
+	inner := &json.SyntaxError{}
+	for name, err := range map[string]error{
+		"itself": inner, "wrapped": fmt.Errorf("a: %w", fmt.Errorf("b: %w", inner)),
+		"joined": errors.Join(inner, context.Canceled), "two verbs": fmt.Errorf("%w: %w", inner, context.Canceled),
+	} {
+		if got := telemetry.TypeOf(err); got != "*json.SyntaxError" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if got := telemetry.TypeOf(nil); got != "<nil>" {
+		t.Errorf("none: %s", got)
 	}
 }

@@ -27,6 +27,8 @@ type Connection struct {
 	TrackURL string
 	// AAD says that requests carry a token of this process' identity.
 	AAD bool
+	// ClientID names that identity; "" where it is the process' only one.
+	ClientID string
 }
 
 // ParseConnection reads APPLICATIONINSIGHTS_CONNECTION_STRING
@@ -56,6 +58,10 @@ func ParseConnection(connection, authentication string) (Connection, error) {
 		}
 		if !strings.EqualFold(fields["authorization"], "AAD") {
 			return Connection{}, fmt.Errorf("%w: Authorization is not AAD", errAuthentication)
+		}
+		c.ClientID = strings.ToLower(fields["clientid"])
+		if c.ClientID != "" && !guid.MatchString(c.ClientID) {
+			return Connection{}, fmt.Errorf("%w: ClientId is not a GUID", errAuthentication)
 		}
 		c.AAD, version = true, "v2.1"
 	}

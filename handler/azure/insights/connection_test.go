@@ -16,15 +16,15 @@ func TestParseConnection(t *testing.T) {
 	}{
 		"as the portal gives it": {
 			"InstrumentationKey=" + key + ";IngestionEndpoint=" + endpoint + "/;LiveEndpoint=https://x/;ApplicationId=y", "",
-			Connection{key, endpoint + "/v2/track", false},
+			Connection{key, endpoint + "/v2/track", false, ""},
 		},
 		"with Entra ID": {
-			"IngestionEndpoint=" + endpoint + ";InstrumentationKey=" + key, "ClientId=z;Authorization=AAD",
-			Connection{key, endpoint + "/v2.1/track", true},
+			"IngestionEndpoint=" + endpoint + ";InstrumentationKey=" + key, "ClientId=2F6E8D10-9b47-4c35-8f0a-d41c7e5b9366;Authorization=AAD",
+			Connection{key, endpoint + "/v2.1/track", true, "2f6e8d10-9b47-4c35-8f0a-d41c7e5b9366"},
 		},
 		"in other case": {
 			" instrumentationkey = " + key + " ; INGESTIONENDPOINT=" + endpoint + ";;", "authorization=aad",
-			Connection{key, endpoint + "/v2.1/track", true},
+			Connection{key, endpoint + "/v2.1/track", true, ""},
 		},
 	} {
 		if got, err := ParseConnection(c.connection, c.authentication); err != nil || got != c.want {
@@ -54,7 +54,8 @@ func TestParseConnectionRefuses(t *testing.T) {
 		{good + ";x=" + strings.Repeat("x", maxString), "", errConnection},
 		{good, "secret", errAuthentication},
 		{good, "Authorization=secret", errAuthentication},
-		{good, "ClientId=z", errAuthentication},
+		{good, "ClientId=2f6e8d10-9b47-4c35-8f0a-d41c7e5b9366", errAuthentication},
+		{good, "Authorization=AAD;ClientId=secret", errAuthentication},
 	} {
 		got, err := ParseConnection(c.connection, c.authentication)
 		if !errors.Is(err, c.want) || got != (Connection{}) || strings.Contains(err.Error(), "secret") {

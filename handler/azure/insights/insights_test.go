@@ -81,7 +81,7 @@ func (e *endpoint) count() int {
 func start(t *testing.T, e *endpoint, credential azcore.TokenCredential) *Client {
 	t.Helper()
 	c, err := New(Options{
-		Connection: Connection{key, "https://host.example.com/v2.1/track", credential != nil}, Role: "secureapi", Instance: "one",
+		Connection: Connection{key, "https://host.example.com/v2.1/track", credential != nil, ""}, Role: "secureapi", Instance: "one",
 		Credential: credential, HTTP: &http.Client{Transport: e, Timeout: 10 * time.Second}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
