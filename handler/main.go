@@ -22,7 +22,6 @@ import (
 	"secureapi/handler/authn"
 	"secureapi/handler/azure"
 	"secureapi/handler/azure/blobs"
-	"secureapi/handler/azure/credential"
 	"secureapi/handler/azure/keyvault"
 	"secureapi/handler/azure/queues"
 	"secureapi/handler/azure/tables"
@@ -204,10 +203,7 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 	if err != nil {
 		return nil, err
 	}
-	identity, err := credential.ManagedIdentity(c.ClientID, transport.IdentityClient(clientTimeout), credential.Options{
-		Clock:          clock.System,
-		OnRefreshError: func(err error) { logger.Warn("own token not refreshed", "error", err) },
-	})
+	identity, err := newIdentity(c, transport, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -229,10 +225,7 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 		return nil, err
 	}
 	jwks := authn.NewJWKS(c.AuthorityHost, transport.Client(clientTimeout), clock.System, logger)
-	auth, err := authn.New(authn.Config{
-		TenantIDs: c.TenantIDs, Audience: c.APIClientID, AuthorityHost: c.AuthorityHost, Scope: c.RequiredScope,
-		AllowedClients: c.AllowedClientIDs, StepUpContext: c.StepUpContext,
-	}, jwks, clock.System)
+	auth, err := authn.New(acceptedTokens(c), jwks, clock.System)
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,13 @@ type Config struct {
 	StepUpContext string `env:"STEP_UP_CONTEXT" envDefault:"c1"`
 	// AllowedClientIDs limits the client applications; empty allows any of the tenants'.
 	AllowedClientIDs []string `env:"ALLOWED_CLIENT_IDS"`
+	// AcceptV1 is "true" where the API's registration issues tokens of version
+	// 1.0, which are refused otherwise.
+	AcceptV1 string `env:"ACCEPT_V1_TOKENS" envDefault:"false"`
+	// V1IssuerHost issues them. Required with them outside the public cloud.
+	V1IssuerHost string `env:"V1_ISSUER_HOST"`
+	// AppIDURI is the API's second name, which they may have as audience.
+	AppIDURI string `env:"API_APP_ID_URI"`
 	// KeyVaultURL is https://<name>.vault.azure.net. Required.
 	KeyVaultURL string `env:"KEY_VAULT_URL"`
 	// KeyWrapName and KeySignName are the two keys' names in it.
@@ -47,8 +54,17 @@ type Config struct {
 	StorageSuffix string `env:"STORAGE_SUFFIX" envDefault:"core.windows.net"`
 	// RevealPurposes are the purposes that a reveal may name.
 	RevealPurposes []string `env:"REVEAL_PURPOSES" envDefault:"fraud-review,customer-support,legal-obligation"`
-	// ClientID is that of the user-assigned managed identity. Required in Azure.
+	// Credential is the kind of the handler's own identity.
+	Credential string `env:"AZURE_CREDENTIAL" envDefault:"managed-identity"`
+	// ClientID is that of the user-assigned managed identity, or of the
+	// registration that the other kinds act as. Required in Azure and by those.
 	ClientID string `env:"AZURE_CLIENT_ID"`
+	// TenantID is the registration's tenant. Required by the other kinds.
+	TenantID string `env:"AZURE_TENANT_ID"`
+	// CertificateFile holds certificate and key as PEM. Required by client-certificate.
+	CertificateFile string `env:"AZURE_CLIENT_CERTIFICATE_PATH"`
+	// FederatedTokenFile holds the assertion. Required by workload-identity.
+	FederatedTokenFile string `env:"AZURE_FEDERATED_TOKEN_FILE"`
 	// ImportRepairAfter is how long an import may stand still before
 	// RepairOperations rings for it again.
 	ImportRepairAfter time.Duration `env:"IMPORT_REPAIR_AFTER" envDefault:"2m"`
@@ -71,7 +87,7 @@ func Load(environment map[string]string) (Config, error) {
 	if err != nil {
 		return Config{}, errors.New("settings cannot be read")
 	}
-	return c, errors.Join(c.check(), refuseKeys(environment))
+	return c, errors.Join(c.check(), c.checkCredential(), c.checkV1(), refuseKeys(environment))
 }
 
 var (
@@ -111,7 +127,6 @@ func (c Config) check() error {
 	need(c.DataAccount != c.AuditAccount, "AUDIT_STORAGE_ACCOUNT", "another account than DATA_STORAGE_ACCOUNT")
 	need(domain.MatchString(c.StorageSuffix), "STORAGE_SUFFIX", "a domain name")
 	need(len(c.RevealPurposes) > 0 && each(c.RevealPurposes, purpose), "REVEAL_PURPOSES", "one or more names in lower case")
-	need(c.ClientID == "" || guid.MatchString(c.ClientID), "AZURE_CLIENT_ID", "a lower-case GUID")
 	need(c.ImportRepairAfter >= time.Second && c.ImportRepairAfter <= time.Hour, "IMPORT_REPAIR_AFTER", "a duration of 1s to 1h")
 	need(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL", "debug, info, warn or error")
 	return errors.Join(problems...)

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -66,6 +67,61 @@ func TestBadSettingsAreRefusedWithoutTheirValue(t *testing.T) {
 			t.Errorf("%s: %v", setting, err)
 		} else if strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: the error holds the value: %v", setting, err)
+		}
+	}
+}
+
+const (
+	id      = "5a1b0a5e-0f41-4f0e-8f8e-3a2b6f1f9d11"
+	china   = "https://login.partner.microsoftonline.cn"
+	chinaV1 = "https://sts.chinacloudapi.cn"
+)
+
+// TestSettingsThatBelongTogether: each set is whole or refused, and the error
+// names the setting that is at fault.
+func TestSettingsThatBelongTogether(t *testing.T) {
+	for name, tt := range map[string]struct {
+		settings map[string]string
+		fault    string // "" loads
+	}{
+		"managed identity of the system": {map[string]string{"AZURE_CREDENTIAL": "managed-identity"}, ""},
+		"certificate": {map[string]string{
+			"AZURE_CREDENTIAL": "client-certificate", "AZURE_CLIENT_ID": id, "AZURE_TENANT_ID": id, "AZURE_CLIENT_CERTIFICATE_PATH": "/run/cert.pem",
+		}, ""},
+		"federation": {map[string]string{
+			"AZURE_CREDENTIAL": "workload-identity", "AZURE_CLIENT_ID": id, "AZURE_TENANT_ID": id, "AZURE_FEDERATED_TOKEN_FILE": "/run/token",
+		}, ""},
+		"a client secret": {map[string]string{"AZURE_CREDENTIAL": "client-secret"}, "AZURE_CREDENTIAL"},
+		"a chain":         {map[string]string{"AZURE_CREDENTIAL": "default"}, "AZURE_CREDENTIAL"},
+		"certificate without file": {map[string]string{
+			"AZURE_CREDENTIAL": "client-certificate", "AZURE_CLIENT_ID": id, "AZURE_TENANT_ID": id,
+		}, "AZURE_CLIENT_CERTIFICATE_PATH"},
+		"certificate of the working directory": {map[string]string{
+			"AZURE_CREDENTIAL": "client-certificate", "AZURE_CLIENT_ID": id, "AZURE_TENANT_ID": id, "AZURE_CLIENT_CERTIFICATE_PATH": "cert.pem",
+		}, "AZURE_CLIENT_CERTIFICATE_PATH"},
+		"federation without tenant": {map[string]string{
+			"AZURE_CREDENTIAL": "workload-identity", "AZURE_CLIENT_ID": id, "AZURE_FEDERATED_TOKEN_FILE": "/run/token",
+		}, "AZURE_TENANT_ID"},
+		"federation without client": {map[string]string{
+			"AZURE_CREDENTIAL": "workload-identity", "AZURE_TENANT_ID": id, "AZURE_FEDERATED_TOKEN_FILE": "/run/token",
+		}, "AZURE_CLIENT_ID"},
+		"a certificate that nobody looks at": {map[string]string{"AZURE_CLIENT_CERTIFICATE_PATH": "/run/cert.pem"}, "AZURE_CLIENT_CERTIFICATE_PATH"},
+		"an assertion that nobody looks at":  {map[string]string{"AZURE_FEDERATED_TOKEN_FILE": "/run/token"}, "AZURE_FEDERATED_TOKEN_FILE"},
+
+		"version 1.0":                   {map[string]string{"ACCEPT_V1_TOKENS": "true", "API_APP_ID_URI": "api://x"}, ""},
+		"version 1.0 of another cloud":  {map[string]string{"ACCEPT_V1_TOKENS": "true", "AUTHORITY_HOST": china, "V1_ISSUER_HOST": chinaV1}, ""},
+		"a guess for another cloud":     {map[string]string{"ACCEPT_V1_TOKENS": "true", "AUTHORITY_HOST": china}, "V1_ISSUER_HOST"},
+		"neither yes nor no":            {map[string]string{"ACCEPT_V1_TOKENS": "1"}, "ACCEPT_V1_TOKENS"},
+		"an issuer of naught":           {map[string]string{"V1_ISSUER_HOST": chinaV1}, "V1_ISSUER_HOST"},
+		"an issuer over plain HTTP":     {map[string]string{"ACCEPT_V1_TOKENS": "true", "V1_ISSUER_HOST": "http://sts.windows.net"}, "V1_ISSUER_HOST"},
+		"a second name for version 2.0": {map[string]string{"API_APP_ID_URI": "api://x"}, "API_APP_ID_URI"},
+		"a name that is no URI":         {map[string]string{"ACCEPT_V1_TOKENS": "true", "API_APP_ID_URI": "x"}, "API_APP_ID_URI"},
+	} {
+		environment := good()
+		maps.Copy(environment, tt.settings)
+		_, err := config.Load(environment)
+		if (err == nil) != (tt.fault == "") || err != nil && !strings.Contains(err.Error(), tt.fault) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
