@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -107,6 +108,7 @@ type app struct {
 	transport *azure.Transport
 	recorder  *recorder
 	logger    *slog.Logger
+	alarms    sync.WaitGroup // of those that are being written
 }
 
 // serve runs the background refreshes and the server until the host ends it,
@@ -121,6 +123,7 @@ func (a *app) serve(ctx context.Context, port uint16) int {
 	if err != nil {
 		a.logger.ErrorContext(ctx, "serving ended", "error", err)
 	}
+	stop()
 	a.recorder.Event(ctx, telemetry.EventStopping)
 	a.close(context.WithoutCancel(ctx))
 	return code
@@ -130,6 +133,7 @@ func (a *app) serve(ctx context.Context, port uint16) int {
 func (a *app) close(ctx context.Context) {
 	flushing, cancel := context.WithTimeout(ctx, flush)
 	defer cancel()
+	a.alarms.Wait() // each is bounded
 	if err := a.audit.Close(flushing); err != nil {
 		a.logger.ErrorContext(ctx, "audit log not flushed", "error", err)
 	}
@@ -220,6 +224,8 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 	if err != nil {
 		return nil, err
 	}
+	a := &app{echo: echo.New(), tenants: c.TenantIDs, transport: transport, recorder: recorder, logger: logger}
+	ringOptions.Alarm = func(ctx context.Context, _ error) { a.keyringRefused(ctx) }
 	ring, err := keyring.New(ringOptions)
 	if err != nil {
 		return nil, err
@@ -237,10 +243,7 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 	if err != nil {
 		return nil, err
 	}
-	a := &app{
-		echo: echo.New(), keyring: ring, jwks: jwks, tenants: c.TenantIDs, audit: log,
-		transport: transport, recorder: recorder, logger: logger,
-	}
+	a.keyring, a.jwks, a.audit = ring, jwks, log
 	//nolint:contextcheck // handlers take the context of their request
 	if err := a.routes(c, s, auth, auditOptions); err != nil {
 		return nil, errors.Join(err, log.Close(ctx))

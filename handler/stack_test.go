@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -22,32 +24,48 @@ import (
 	"secureapi/scripts/devstack/stack"
 )
 
-// startStack runs the backing services with a keyring in them, and gives the
-// settings of a handler.
-func startStack(t *testing.T) (*stack.Stack, map[string]string) {
-	t.Helper()
-	s, err := stack.Start(t.Context(), stack.Options{Dir: t.TempDir(), InMemory: true, Bootstrap: bootstrapKeyring})
+// local is the one stack of this package's tests: MSAL keeps a managed
+// identity's tokens for the whole process, and another stack would refuse them.
+var local *stack.Stack
+
+func TestMain(m *testing.M) {
+	code, err := runOnStack(m)
 	if err != nil {
-		t.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	env := maps.Clone(s.HandlerEnv())
-	env["FUNCTIONS_CUSTOMHANDLER_PORT"] = "1"
+	os.Exit(code)
+}
+
+func runOnStack(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "secureapi-handler-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	local, err = stack.Start(context.Background(), stack.Options{Dir: dir, InMemory: true, Bootstrap: bootstrapKeyring})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, local.Stop()) }()
 	// MSAL reads these two from the process itself.
 	for _, name := range []string{"IDENTITY_ENDPOINT", "IDENTITY_HEADER"} {
-		t.Setenv(name, env[name])
+		if err := os.Setenv(name, local.HandlerEnv()[name]); err != nil {
+			return 1, err
+		}
 	}
-	return s, env
+	return m.Run(), nil
+}
+
+// handlerEnv is the settings of a handler on the stack.
+func handlerEnv(s *stack.Stack) map[string]string {
+	env := maps.Clone(s.HandlerEnv())
+	env["FUNCTIONS_CUSTOMHANDLER_PORT"] = "1"
+	return env
 }
 
 func bootstrapKeyring(ctx context.Context, s *stack.Stack) error {
-	env := maps.Clone(s.HandlerEnv())
-	env["FUNCTIONS_CUSTOMHANDLER_PORT"] = "1"
-	c, err := config.Load(env)
+	c, err := config.Load(handlerEnv(s))
 	if err != nil {
 		return err
 	}
@@ -69,8 +87,9 @@ func bootstrapKeyring(ctx context.Context, s *stack.Stack) error {
 }
 
 // startApp assembles the handler as run does and serves it.
-func startApp(t *testing.T, env map[string]string) (*app, *httptest.Server) {
+func startApp(t *testing.T) (*app, *httptest.Server) {
 	t.Helper()
+	env := handlerEnv(local)
 	c, err := config.Load(env)
 	if err != nil {
 		t.Fatal(err)
@@ -130,23 +149,23 @@ const (
 // a job that fails arrives under the trace of the caller, each part below the
 // span of this process, and holds no value.
 func TestTelemetryOfARequestAndOfAFailingJob(t *testing.T) {
-	s, env := startStack(t)
-	a, server := startApp(t, env)
-	token, err := s.Entra.PersonaToken("writer", entra.Grant{})
+	a, server := startApp(t)
+	token, err := local.Entra.PersonaToken("writer", entra.Grant{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if status := post(t, server.URL+"/api/v1/tokens", apiTrace, token, `{"class":"pan","value":"`+testCard+`"}`); status != http.StatusCreated {
 		t.Fatalf("tokenize: status %d", status)
 	}
-	s.Vault.Faults.Set(fault.Fault{Status: http.StatusForbidden})
+	local.Vault.Faults.Set(fault.Fault{Status: http.StatusForbidden})
+	defer local.Vault.Faults.Clear()
 	if status := post(t, server.URL+"/RotateKeys", jobTrace, "", tick); status != http.StatusInternalServerError {
 		t.Fatalf("RotateKeys without a vault: status %d", status)
 	}
 	a.close(t.Context())
 
 	api, job := map[string]int{}, map[string]int{}
-	for _, raw := range s.Ingest.Items() {
+	for _, raw := range local.Ingest.Items() {
 		if strings.Contains(string(raw.Raw), testCard) {
 			t.Error("a telemetry item holds the value")
 		}
@@ -182,9 +201,10 @@ func TestTelemetryOfARequestAndOfAFailingJob(t *testing.T) {
 // TestNothingWaitsForTelemetry: with an endpoint that never answers, requests
 // are served, and the end of the process is bounded.
 func TestNothingWaitsForTelemetry(t *testing.T) {
-	s, env := startStack(t)
-	s.Ingest.Faults.Set(fault.Fault{Hang: true})
-	a, server := startApp(t, env)
+	before := local.Ingest.Total()
+	local.Ingest.Faults.Set(fault.Fault{Hang: true})
+	defer local.Ingest.Faults.Clear()
+	a, server := startApp(t)
 	for range 20 {
 		if status := post(t, server.URL+"/api/v1/tokens", apiTrace, "", `{}`); status != http.StatusUnauthorized {
 			t.Fatalf("status %d", status)
@@ -200,7 +220,7 @@ func TestNothingWaitsForTelemetry(t *testing.T) {
 	if a.recorder.insights.Dropped() == 0 {
 		t.Error("nothing was lost, so nothing was tested")
 	}
-	if n := s.Ingest.Total(); n != 0 {
+	if n := local.Ingest.Total() - before; n != 0 {
 		t.Errorf("%d items arrived", n)
 	}
 }
