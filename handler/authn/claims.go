@@ -31,6 +31,7 @@ type claims struct {
 	Scopes       *string        `json:"scp"`
 	Roles        []string       `json:"roles"`
 	AuthContexts []string       `json:"acrs"`
+	Capabilities jsontext.Value `json:"xms_cc"`
 	TokenID      string         `json:"uti"`
 	Expires      *int64         `json:"exp"`
 	NotBefore    *int64         `json:"nbf"`
@@ -221,6 +222,18 @@ func (c *claims) scopes() []string {
 	return strings.Split(*c.Scopes, " ")
 }
 
+// claimsCapability is what clients declare that handle a claims challenge.
+// https://learn.microsoft.com/entra/identity-platform/claims-challenge#client-capabilities
+const claimsCapability = "cp1"
+
+// capable reports whether the client declares claimsCapability. The claim
+// comes where the API's registration asks for it (optional claim xms_cc). It
+// grants nothing, so that a form not known here is no reason for refusal.
+func (c *claims) capable() bool {
+	var list []string
+	return len(c.Capabilities) > 0 && json.Unmarshal(c.Capabilities, &list) == nil && slices.Contains(list, claimsCapability)
+}
+
 // wellFormed lists hold short words of visible ASCII.
 func wellFormed(list []string) bool {
 	return len(list) <= maxList && !slices.ContainsFunc(list, func(s string) bool {
@@ -231,7 +244,7 @@ func wellFormed(list []string) bool {
 // principal is who the token says it is for. What is malformed is left out,
 // because a refusal's Principal is written into the audit log.
 func (c *claims) principal(scope string) authz.Principal {
-	p := authz.Principal{TenantID: c.Tenant}
+	p := authz.Principal{TenantID: c.Tenant, ClaimsCapable: c.capable()}
 	switch c.Kind {
 	case kindUser:
 		p.Kind, p.Scoped = authz.User, slices.Contains(c.scopes(), scope)

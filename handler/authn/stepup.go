@@ -19,7 +19,8 @@ func Challenge() string { return `Bearer error="invalid_token"` }
 
 // StepUpRequired: the caller is who the token says, but must sign in afresh
 // with the authentication context. Challenge is the WWW-Authenticate value of
-// the 401, or "" where a sign-in cannot help: 403.
+// the 401, or "" where a sign-in cannot help or the client would not know what
+// to do: 403.
 type StepUpRequired struct{ Challenge string }
 
 // Error implements error.
@@ -34,6 +35,10 @@ func (a *Authenticator) RequireStepUp(p authz.Principal) error {
 	age := a.now().Sub(p.IssuedAt)
 	if slices.Contains(p.AuthContexts, a.config.StepUpContext) && age <= stepUpAge && age >= -a.config.Skew {
 		return nil
+	}
+	if !p.ClaimsCapable {
+		// It would take the 401 for an expired token, and ask with it for ever.
+		return &StepUpRequired{}
 	}
 	return &StepUpRequired{Challenge: a.claimsChallenge()}
 }

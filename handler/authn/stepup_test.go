@@ -15,7 +15,7 @@ import (
 
 func TestStepUpTakesAUserWithTheContext(t *testing.T) {
 	a := newAuthenticator(t, staticKeys{})
-	for name, p := range map[string]authz.Principal{
+	cases := map[string]authz.Principal{
 		"an app":          {Kind: authz.App, AuthContexts: []string{"c1"}, IssuedAt: testNow},
 		"a job":           authz.System("sweep", testTenant, ""),
 		"nobody":          {AuthContexts: []string{"c1"}, IssuedAt: testNow},
@@ -24,12 +24,15 @@ func TestStepUpTakesAUserWithTheContext(t *testing.T) {
 		"no issue time":   {Kind: authz.User, AuthContexts: []string{"c1"}},
 		"from the future": {Kind: authz.User, AuthContexts: []string{"c1"}, IssuedAt: testNow.Add(maxSkew + time.Nanosecond)},
 		"too old":         {Kind: authz.User, AuthContexts: []string{"c1"}, IssuedAt: testNow.Add(-stepUpAge - time.Nanosecond)},
-	} {
-		step, ok := errors.AsType[*StepUpRequired](a.RequireStepUp(p))
-		if !ok {
-			t.Errorf("%s: passed", name)
-		} else if (step.Challenge != "") != (p.Kind == authz.User) {
-			t.Errorf("%s: challenge %q", name, step.Challenge)
+	}
+	for name, p := range cases {
+		for _, p.ClaimsCapable = range []bool{false, true} {
+			step, ok := errors.AsType[*StepUpRequired](a.RequireStepUp(p))
+			if !ok {
+				t.Errorf("%s: passed", name)
+			} else if (step.Challenge != "") != (p.Kind == authz.User && p.ClaimsCapable) {
+				t.Errorf("%s, capable %t: challenge %q", name, p.ClaimsCapable, step.Challenge)
+			}
 		}
 	}
 	p := authz.Principal{Kind: authz.User, AuthContexts: []string{"c2", "c1"}, IssuedAt: testNow}
@@ -56,5 +59,17 @@ func TestTheClaimsChallengeNamesTheContext(t *testing.T) {
 	want := map[string]any{"access_token": map[string]any{"acrs": map[string]any{"essential": true, "value": "c1"}}}
 	if diff := cmp.Diff(any(want), got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestClaimsCapability(t *testing.T) {
+	for claim, want := range map[string]bool{
+		`["cp1"]`: true, `["cp2","cp1"]`: true, ``: false, `[]`: false, `null`: false, `["CP1"]`: false, `["cp1 "]`: false, `["cp10"]`: false,
+		`"cp1"`: false, `["cp1",1]`: false, `{"cp1":true}`: false, `["cp1"`: false,
+	} {
+		c := claims{Capabilities: []byte(claim)}
+		if got := c.principal("s").ClaimsCapable; got != want {
+			t.Errorf("%s: %t", claim, got)
+		}
 	}
 }

@@ -79,8 +79,11 @@ type Principal struct {
 	Roles        []Role
 	Scoped       bool     // the delegated scope is present (users)
 	AuthContexts []string // acrs: authentication contexts satisfied
-	IssuedAt     time.Time
-	TokenID      string // uti
+	// ClaimsCapable: the client application says that it understands a claims
+	// challenge (xms_cc). It decides how a refusal is put, never on access.
+	ClaimsCapable bool
+	IssuedAt      time.Time
+	TokenID       string // uti
 
 	job       string
 	operation string

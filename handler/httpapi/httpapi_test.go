@@ -130,8 +130,14 @@ func newAPI(t *testing.T) *api {
 	return a
 }
 
-// token mints a user's access token with a role.
+// token mints a user's access token with a role, for a client that handles
+// claims challenges.
 func (a *api) token(t *testing.T, role authz.Role, contexts ...string) string {
+	t.Helper()
+	return a.tokenOf(t, role, []string{"cp1"}, contexts...)
+}
+
+func (a *api) tokenOf(t *testing.T, role authz.Role, capabilities []string, contexts ...string) string {
 	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: a.key, KeyID: "k1"}},
 		(&jose.SignerOptions{}).WithType("JWT"))
@@ -142,7 +148,8 @@ func (a *api) token(t *testing.T, role authz.Role, contexts ...string) string {
 	claims, err := json.Marshal(map[string]any{
 		"ver": "2.0", "iss": authority + "/" + tenant + "/v2.0", "aud": audience, "tid": tenant,
 		"oid": "aaaaaaaa-0000-4000-8000-000000000001", "azp": "bbbbbbbb-0000-4000-8000-000000000001", "idtyp": "user",
-		"scp": "Vault.Access", "roles": []string{string(role)}, "acrs": contexts, "iat": now, "nbf": now, "exp": now + 3600,
+		"scp": "Vault.Access", "roles": []string{string(role)}, "acrs": contexts, "xms_cc": capabilities,
+		"iat": now, "nbf": now, "exp": now + 3600,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -240,6 +247,10 @@ func TestTheMainStory(t *testing.T) {
 	decoded, err := base64.StdEncoding.DecodeString(strings.TrimSuffix(claims, `"`))
 	if err != nil || string(decoded) != `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}` {
 		t.Errorf("claims challenge %s, %v", decoded, err)
+	}
+	r = a.call(t, "POST", "/api/v1/tokens/reveal", a.tokenOf(t, authz.Revealer, []string{}), ask)
+	if r.status != http.StatusForbidden || r.header.Get("WWW-Authenticate") != "" || !strings.Contains(r.body, `"step_up_required"`) {
+		t.Errorf("without step-up or a client that knows it: %d %s", r.status, r.body)
 	}
 	auditor := a.token(t, authz.Auditor)
 	var seen []string

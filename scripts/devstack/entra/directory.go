@@ -39,6 +39,8 @@ type Persona struct {
 	Roles  []string `json:"roles"`
 	// ACRS are the authentication contexts that this person's sign-in meets.
 	ACRS []string `json:"acrs,omitempty"`
+	// Capable: this person's client understands claims challenges.
+	Capable bool `json:"capable,omitempty"`
 }
 
 // App is an application with its own permissions (or none, as the handler).
@@ -76,11 +78,12 @@ func fixed(group string, number int) string {
 }
 
 // Personas lists the people: one for each role, a revealer who has not stepped
-// up, one without any role, and a writer and a revealer of another tenant.
+// up, one without any role, a writer and a revealer of another tenant, and a
+// revealer who has not stepped up and whose client would not know how.
 func Personas() []Persona {
 	var all []Persona
 	add := func(name, tenant string, stepUp bool, roles ...string) {
-		p := Persona{Name: name, Tenant: tenant, OID: fixed("10", len(all)+1), Roles: roles}
+		p := Persona{Name: name, Tenant: tenant, OID: fixed("10", len(all)+1), Roles: roles, Capable: true}
 		if stepUp {
 			p.ACRS = []string{StepUp}
 		}
@@ -93,6 +96,8 @@ func Personas() []Persona {
 	add("nobody", HomeTenant, false)
 	add("other-writer", OtherTenant, false, "Vault.Writer")
 	add("other-revealer", OtherTenant, true, "Vault.Revealer")
+	add("revealer-old-client", HomeTenant, false, "Vault.Revealer")
+	all[len(all)-1].Capable = false
 	return all
 }
 

@@ -34,7 +34,8 @@ type Grant struct {
 	ACRS []string
 	// Age is how long ago the token was issued.
 	Age time.Duration
-	// Capable tells that the client understands claims challenges (xms_cc cp1).
+	// Capable tells that the client understands claims challenges (xms_cc cp1),
+	// whatever that of the persona does.
 	Capable bool
 }
 
@@ -57,7 +58,7 @@ func (s *Server) PersonaClaims(p Persona, g Grant) map[string]any {
 	if len(acrs) > 0 {
 		claims["acrs"] = acrs
 	}
-	if g.Capable {
+	if p.Capable || g.Capable {
 		claims["xms_cc"] = []string{"cp1"}
 	}
 	return claims
