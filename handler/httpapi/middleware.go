@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime/debug"
 	"strings"
 
@@ -76,6 +77,10 @@ func guardPath(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if !canonicalPath(c.Request().RequestURI) {
 			return echo.ErrNotFound
+		}
+		// echo would answer OPTIONS by itself. No route has it: CORS is off.
+		if c.Request().Method == http.MethodOptions {
+			return echo.ErrMethodNotAllowed
 		}
 		return next(c)
 	}

@@ -1,0 +1,302 @@
+package integration
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+
+	"secureapi/handler/authz"
+	"secureapi/handler/httpapi"
+	"secureapi/scripts/devstack/entra"
+	"secureapi/scripts/devstack/host"
+)
+
+// expectations has a row for each request of the table and a column for each
+// caller: the status that the caller gets. "a/b" is a user's and an application's
+// where they differ, "-" a caller that does not exist.
+//
+//	anonymous  no Authorization header
+//	garbage    a bearer token that is none
+//	foreign    signed by a known key, of a tenant that is not on the list
+//	noscope    a user with every role, with another scope than the API's
+//	norole     authenticated, without any role; an application's token without
+//	           roles grants nothing at all and is refused as a token
+//	weak       a revealer whose sign-in was not stepped up
+//	stale      a revealer whose step-up is older than ten minutes
+//	other:     a caller of the other tenant
+const expectations = `
+request                          anonymous garbage foreign noscope norole  Vault.Writer Vault.Reader Vault.Revealer Vault.Approver Vault.PrivacyOfficer Vault.Auditor Vault.Operator  weak  stale other:Vault.Writer other:Vault.Revealer
+POST /api/v1/tokens                            401       401       401       403   403/401       201       403       403       403       403       403       403       403       403       201     403/-
+POST /api/v1/tokens/batch                      401       401       401       403   403/401       200       403       403       403       403       403       403       403       403       200     403/-
+POST /api/v1/tokens/inspect                    401       401       401       403   403/401       403       200       200       403       403       403       403       200       200       403     207/-
+POST /api/v1/tokens/reveal                     401       401       401       403   403/401       403       403       200       403       403       403       403       200       200       403     207/-
+POST /api/v1/tokens/reveal#pan                 401       401       401       403   403/401       403       403   200/403       403       403       403       403       401       401       403     207/-
+POST /api/v1/imports                           401       401       401       403   403/401       201       403       403       403       403       403       403       403       403       201     403/-
+PUT  /api/v1/imports/{id:guid}/parts           401       401       401       403   403/401       404       403       403       403       403       403       403       403       403       404     403/-
+POST /api/v1/imports/{id:guid}/commit          401       401       401       403   403/401       404       403       403       403       403       403       403       403       403       404     403/-
+POST /api/v1/imports/{id:guid}/pause           401       401       401       403   403/401       404       403       403       403       403       403       404       403       403       404     403/-
+POST /api/v1/imports/{id:guid}/resume          401       401       401       403   403/401       404       403       403       403       403       403       404       403       403       404     403/-
+POST /api/v1/imports/{id:guid}/cancel          401       401       401       403   403/401       404       403       403       403       403       403       404       403       403       404     403/-
+GET  /api/v1/imports/{id:guid}/result          401       401       401       403   403/401       404       403       403       403       403       403       403       403       403       404     403/-
+GET  /api/v1/operations/{id:guid}              401       401       401       403   403/401       404       403       403       403       403       403       404       403       403       404     403/-
+GET  /api/v1/keys                              401       401       401       403   403/401       403       403       403       403       403       403       200       403       403       403     403/-
+POST /api/v1/keys/adopt                        401       401       401       403   403/401       403       403       403       403       403       403       200       403       403       403     403/-
+GET  /api/v1/audit/events                      401       401       401       403   403/401       403       403       403       403       403       200       403       403       403       403     403/-
+GET  /api/v1/audit/checkpoint                  401       401       401       403   403/401       403       403       403       403       403       200       403       403       403       403     403/-
+GET  /api/v1/health/live               200     200     200     200    200           200          200            200            200                  200           200            200   200    200               200              200/-
+GET  /api/v1/health/ready              200     200     200     200    200           200          200            200            200                  200           200            200   200    200               200              200/-
+`
+
+// noImport is the id of an import that nobody made: whoever may ask for it
+// learns just that.
+const noImport = "00000000-0000-4000-8000-000000000000"
+
+// cell is one expectation.
+type cell struct {
+	name   string // of the request, "METHOD /path#variant"
+	caller string
+	kind   authz.Kind
+	status string
+}
+
+// parseExpectations reads the table. A malformed one is the test's own fault.
+func parseExpectations(t *testing.T, table string) []cell {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(table), "\n")
+	callers := strings.Fields(lines[0])[1:]
+	var cells []cell
+	for _, line := range lines[1:] {
+		fields := strings.Fields(line)
+		if len(fields) != len(callers)+2 {
+			t.Fatalf("row %q has %d cells for %d callers", fields[0], len(fields)-2, len(callers))
+		}
+		for i, caller := range callers {
+			user, app, differ := strings.Cut(fields[i+2], "/")
+			if !differ {
+				app = user
+			}
+			name := fields[0] + " " + fields[1]
+			cells = append(cells, cell{name, caller, authz.User, user})
+			if strings.Contains("anonymous garbage foreign noscope weak stale", caller) {
+				continue // these are users, or nobody
+			}
+			cells = append(cells, cell{name, caller, authz.App, app})
+		}
+	}
+	return cells
+}
+
+func TestExpectationsAreComplete(t *testing.T) {
+	rows, callers := map[string]bool{}, map[string]bool{}
+	for _, c := range parseExpectations(t, expectations) {
+		route, _, _ := strings.Cut(c.name, "#")
+		rows[route], callers[c.caller] = true, true
+	}
+	for _, route := range httpapi.Routes() {
+		if !rows[route] {
+			t.Errorf("%s has no row of expectations", route)
+		}
+		delete(rows, route)
+	}
+	for route := range rows {
+		t.Errorf("the row %s has no route", route)
+	}
+	for _, role := range authz.Roles() {
+		if !callers[string(role)] {
+			t.Errorf("%s has no column of expectations", role)
+		}
+	}
+}
+
+// TestEveryRouteForEveryCaller asks for each cell of the table, in both modes.
+func TestEveryRouteForEveryCaller(t *testing.T) {
+	for _, mode := range []host.Mode{host.Proxying, host.Forwarding} {
+		t.Run(string(mode), func(t *testing.T) {
+			a := startApp(t, mode)
+			fixture := map[string]string{
+				"email": a.tokenize(t, "email", "route.table@example.com", ""),
+				"pan":   a.tokenize(t, "pan", "4111111111111111", ""),
+			}
+			for _, c := range parseExpectations(t, expectations) {
+				if c.status == "-" {
+					continue
+				}
+				t.Run(c.name+" as "+string(c.kind)+" "+c.caller, func(t *testing.T) {
+					r := a.prepared(t, c.name, fixture)
+					r.token = a.callerToken(t, c.caller, c.kind)
+					got := a.do(t, r)
+					if http.StatusText(got.status) == "" || c.status != statusText(got.status) {
+						t.Errorf("status %d, want %s: %s", got.status, c.status, got.body)
+					}
+					checkAnswer(t, c.name, got)
+				})
+			}
+			t.Run("outside the table", func(t *testing.T) { testOutsideTheTable(t, a, mode) })
+			t.Run("methods", func(t *testing.T) { testMethods(t, a) })
+		})
+	}
+}
+
+func statusText(status int) string {
+	b, _ := json.Marshal(status) // a number always has a text
+	return string(b)
+}
+
+// checkAnswer holds what every answer of the API has to have.
+func checkAnswer(t *testing.T, name string, got answer) {
+	t.Helper()
+	if strings.Contains(name, "/health/") {
+		if got.body != "" {
+			t.Errorf("health answers with a body of %d bytes", len(got.body))
+		}
+		return
+	}
+	if got.header.Get("Cache-Control") != "no-store" {
+		t.Error("the answer may be stored by caches")
+	}
+	if got.status < 400 {
+		return
+	}
+	if got.header.Get("Content-Type") != "application/problem+json" || got.decode(t).Code == "" {
+		t.Errorf("not a problem document: %s", got.body)
+	}
+	if got.status == http.StatusUnauthorized && !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Bearer") {
+		t.Error("401 without a Bearer challenge")
+	}
+}
+
+// prepared is the well-formed request of a row: what is refused is the caller.
+func (a *app) prepared(t *testing.T, name string, fixture map[string]string) request {
+	t.Helper()
+	route, variant, _ := strings.Cut(name, "#")
+	method, target, _ := strings.Cut(route, " ")
+	token := fixture["email"]
+	if variant == "pan" {
+		token = fixture["pan"]
+	}
+	value := map[string]any{"class": "email", "value": "route.table@example.com"}
+	body := map[string]any{
+		"POST /api/v1/tokens":         value,
+		"POST /api/v1/tokens/batch":   map[string]any{"items": []any{value}},
+		"POST /api/v1/tokens/inspect": map[string]any{"tokens": []string{token}},
+		"POST /api/v1/tokens/reveal":  revealBody(token),
+		"POST /api/v1/imports":        map[string]any{"columns": []any{map[string]any{"name": "email", "class": "email"}}},
+
+		"POST /api/v1/imports/{id:guid}/commit": map[string]any{"parts": 1},
+	}[route]
+	r := request{method: method, target: strings.ReplaceAll(target, "{id:guid}", noImport)}
+	if strings.HasSuffix(route, "/parts") {
+		r.target, r.contentType, r.body = r.target+"?number=1", "text/csv", "email\nroute.table@example.com\n"
+	}
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.body = string(text)
+	}
+	return r
+}
+
+// callerToken mints the token of a column.
+func (a *app) callerToken(t *testing.T, caller string, kind authz.Kind) string {
+	t.Helper()
+	tenant, role, other := entra.HomeTenant, caller, false
+	if role, other = strings.CutPrefix(caller, "other:"); other {
+		tenant = entra.OtherTenant
+	}
+	var claims map[string]any
+	switch caller {
+	case "anonymous":
+		return ""
+	case "garbage":
+		return "not.a.token"
+	case "foreign":
+		claims = a.Entra.PersonaClaims(persona(t, tenant, "Vault.Writer"), entra.Grant{})
+		claims["tid"] = "0a4f1c66-7f0d-4b61-9d51-3f2b8f4f9e10"
+		claims["iss"] = "https://login.microsoftonline.com/0a4f1c66-7f0d-4b61-9d51-3f2b8f4f9e10/v2.0"
+	case "noscope":
+		claims = a.Entra.PersonaClaims(persona(t, tenant, "Vault.Writer"), entra.Grant{})
+		claims["roles"] = authz.Roles()
+		claims["scp"] = "Other.Read"
+	case "norole":
+		role = ""
+	case "weak":
+		claims = a.Entra.PersonaClaims(persona(t, tenant, "Vault.Revealer"), entra.Grant{ACRS: []string{}, Capable: true})
+	case "stale":
+		claims = a.Entra.PersonaClaims(persona(t, tenant, "Vault.Revealer"), entra.Grant{Age: 11 * minute, Capable: true})
+	}
+	switch {
+	case claims != nil:
+	case kind == authz.App:
+		claims = a.Entra.AppClaims(a.application(t, tenant, role), "2")
+	default:
+		claims = a.Entra.PersonaClaims(persona(t, tenant, role), entra.Grant{})
+	}
+	token, err := a.Entra.Sign(tenant, claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// persona finds the person of a tenant who has the role and nothing else.
+func persona(t *testing.T, tenant, role string) entra.Persona {
+	t.Helper()
+	for _, p := range entra.Personas() {
+		if p.Tenant == tenant && slices.Equal(p.Roles, rolesOf(role)) {
+			return p
+		}
+	}
+	t.Fatalf("no persona has the role %q in %s", role, tenant)
+	return entra.Persona{}
+}
+
+func (a *app) application(t *testing.T, tenant, role string) entra.App {
+	t.Helper()
+	for _, one := range a.Entra.Apps() {
+		if one.Tenant == tenant && slices.Equal(one.Roles, rolesOf(role)) {
+			return one
+		}
+	}
+	t.Fatalf("no application has the role %q in %s", role, tenant)
+	return entra.App{}
+}
+
+func rolesOf(role string) []string {
+	if role == "" {
+		return nil
+	}
+	return []string{role}
+}
+
+// testMethods asks each path for every method it does not have: the host has no
+// such function, and behind it the handler has no such route.
+func testMethods(t *testing.T, a *app) {
+	routes := map[string][]string{}
+	for _, route := range httpapi.Routes() {
+		method, path, _ := strings.Cut(route, " ")
+		path = strings.ReplaceAll(path, "{id:guid}", noImport)
+		routes[path] = append(routes[path], method)
+	}
+	writer := a.token(t, "writer")
+	for _, path := range slices.Sorted(maps.Keys(routes)) {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"} {
+			if slices.Contains(routes[path], method) {
+				continue
+			}
+			r := request{method: method, target: path, token: writer}
+			if got := a.do(t, r); got.status != http.StatusNotFound {
+				t.Errorf("%s %s: status %d, want the host's 404", method, path, got.status)
+			}
+			r.direct = true
+			if got := a.do(t, r); got.status != http.StatusMethodNotAllowed && got.status != http.StatusNotFound {
+				t.Errorf("%s %s at the handler: status %d", method, path, got.status)
+			}
+		}
+	}
+}
