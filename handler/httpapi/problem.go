@@ -99,6 +99,8 @@ func (s *server) problemOf(err error, c echo.Context) *problem {
 		return newProblem(http.StatusUnprocessableEntity, "idempotency_key_reused", "The Idempotency-Key was used for another request.")
 	case errors.Is(err, operation.ErrNotFound):
 		return newProblem(http.StatusNotFound, "not_found", "There is no such resource.")
+	case errors.Is(err, tokenvault.ErrErased):
+		return newProblem(http.StatusConflict, "subject_erased", "The subject was erased and takes no new values.")
 	case errors.Is(err, tokenvault.ErrIntegrity):
 		return newProblem(http.StatusInternalServerError, "integrity_failure", "A stored record failed its integrity check.")
 	case errors.Is(err, tokenvault.ErrBusy):

@@ -203,7 +203,7 @@ func (v *Vault) readBack(ctx context.Context, keys *keyring.Keys, u *unit, items
 	case err == nil:
 		*u.subject = *head
 	case errors.Is(err, rowstore.ErrNotFound) && u.subject.stored():
-		return nil, errErased
+		return nil, ErrErased
 	case errors.Is(err, rowstore.ErrNotFound):
 		// Nothing was applied: the head is inserted again.
 	default:

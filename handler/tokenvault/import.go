@@ -223,7 +223,7 @@ func (v *Vault) headsOf(
 		}
 		group.Go(func() error {
 			s, err := v.subjectFor(ctx, keys, tenant, item.planned)
-			if errors.Is(err, errErased) {
+			if errors.Is(err, ErrErased) {
 				return nil
 			}
 			mu.Lock()

@@ -29,25 +29,40 @@ type found struct {
 	broken  error
 }
 
-// find reads token rows and subject keys, without opening any value.
+// find reads token rows and then their subjects' keys, each subject's once,
+// without opening any value.
 func (v *Vault) find(ctx context.Context, keys *keyring.Keys, tenant string, tokens []string) ([]*found, error) {
 	list := make([]*found, len(tokens))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(maxParallelReads)
+	rows, rowsCtx := errgroup.WithContext(ctx)
+	rows.SetLimit(maxParallelReads)
 	for i, token := range tokens {
-		group.Go(func() error {
-			f, err := v.findOne(ctx, keys, tenant, token)
+		rows.Go(func() error {
+			f, err := v.findRow(rowsCtx, keys, tenant, token)
 			list[i] = f
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
+	if err := rows.Wait(); err != nil {
+		return nil, err
+	}
+	bySubject := make(map[string][]*found)
+	for _, f := range list {
+		if !f.absent && f.broken == nil {
+			bySubject[f.row.subjectHash] = append(bySubject[f.row.subjectHash], f)
+		}
+	}
+	subjects, subjectsCtx := errgroup.WithContext(ctx)
+	subjects.SetLimit(maxParallelReads)
+	for hash, same := range bySubject {
+		subjects.Go(func() error { return v.findSubject(subjectsCtx, keys, tenant, hash, same) })
+	}
+	if err := subjects.Wait(); err != nil {
 		return nil, err
 	}
 	return list, nil
 }
 
-func (v *Vault) findOne(ctx context.Context, keys *keyring.Keys, tenant, token string) (*found, error) {
+func (v *Vault) findRow(ctx context.Context, keys *keyring.Keys, tenant, token string) (*found, error) {
 	f := &found{token: token}
 	hash := keys.TokenHash(tenant, token)
 	row, err := v.Store.Get(ctx, partitionOf(tenant, hash), tokenKey(hash))
@@ -59,27 +74,24 @@ func (v *Vault) findOne(ctx context.Context, keys *keyring.Keys, tenant, token s
 		return nil, fmt.Errorf("reading token: %w", err)
 	}
 	f.row, f.broken = readTokenRow(tenant, hash, row)
-	err = v.findSubject(ctx, keys, f)
-	return f, err
+	return f, nil
 }
 
-// findSubject puts the subject's key at hand. What is wrong with one row is
-// its token's outcome; an error is a store that does not answer.
-func (v *Vault) findSubject(ctx context.Context, keys *keyring.Keys, f *found) error {
-	if f.broken != nil {
-		return nil //nolint:nilerr // what is broken is this token's outcome, not the call's
-	}
-	s, err := v.knownSubject(ctx, keys, f.row.tenant, f.row.subjectHash)
-	switch {
-	case errors.Is(err, errErased):
-		f.absent = true
-	case errors.Is(err, rowstore.ErrNotFound), errors.Is(err, rowseal.ErrTampered):
-		// A token without its subject was never written by this system.
-		f.broken = err
-	case err != nil:
+// findSubject puts the key of one subject's tokens at hand. What is wrong with
+// the subject is its tokens' outcome; an error is a store that does not answer.
+func (v *Vault) findSubject(ctx context.Context, keys *keyring.Keys, tenant, hash string, tokens []*found) error {
+	s, err := v.knownSubject(ctx, keys, tenant, hash)
+	absent := errors.Is(err, ErrErased)
+	// A token without its subject was never written by this system.
+	broken := errors.Is(err, rowstore.ErrNotFound) || errors.Is(err, rowseal.ErrTampered)
+	if err != nil && !absent && !broken {
 		return err
-	default:
-		f.subject = s
+	}
+	for _, f := range tokens {
+		f.subject, f.absent = s, absent
+		if broken {
+			f.broken = err
+		}
 	}
 	return nil
 }

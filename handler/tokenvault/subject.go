@@ -24,8 +24,8 @@ const (
 	subjectCacheSize = 16384
 )
 
-// errErased: the subject takes no new tokens and gives none back.
-var errErased = errors.New("subject is not active")
+// ErrErased: the subject takes no new tokens and gives none back.
+var ErrErased = errors.New("subject is erased")
 
 // subject is a data subject whose key is at hand.
 type subject struct {
@@ -106,7 +106,7 @@ func (v *Vault) knownSubject(ctx context.Context, keys *keyring.Keys, tenant, ha
 	return v.readSubject(ctx, keys, tenant, hash)
 }
 
-// readSubject reads the head row. errErased and rowseal.ErrTampered are final.
+// readSubject reads the head row. ErrErased and rowseal.ErrTampered are final.
 func (v *Vault) readSubject(ctx context.Context, keys *keyring.Keys, tenant, hash string) (*subject, error) {
 	v.subjects.drop(tenant, hash)
 	read := v.Clock()
@@ -119,15 +119,37 @@ func (v *Vault) readSubject(ctx context.Context, keys *keyring.Keys, tenant, has
 		return nil, err
 	}
 	if head.State != stateActive {
-		return nil, errErased
+		return nil, ErrErased
 	}
-	key, err := keys.OpenSubjectKey(tenant, hash, head.Key)
+	key, err := v.openSubjectKey(ctx, keys, tenant, hash, head.Key)
 	if err != nil {
-		return nil, fmt.Errorf("%w: unwrapping subject key: %w", rowseal.ErrTampered, err)
+		return nil, err
 	}
 	s := &subject{tenant: tenant, hash: hash, key: key, version: row.Version, read: read}
 	v.subjects.put(s)
 	return s, nil
+}
+
+// openSubjectKey unwraps a subject's key. Another process may have wrapped it
+// under a generation younger than this copy of the keyring: only where the
+// keyring as it stands does not know the generation either is it tampering.
+func (v *Vault) openSubjectKey(
+	ctx context.Context, keys *keyring.Keys, tenant, hash string, wrapped []byte,
+) (envelope.Key, error) {
+	key, err := keys.OpenSubjectKey(tenant, hash, wrapped)
+	if errors.Is(err, keyring.ErrUnknownKey) {
+		if err := v.Keys.Load(ctx); err != nil {
+			return envelope.Key{}, fmt.Errorf("looking for a newer keyring: %w", err)
+		}
+		if keys, err = v.Keys.ForRead(ctx); err != nil {
+			return envelope.Key{}, err
+		}
+		key, err = keys.OpenSubjectKey(tenant, hash, wrapped)
+	}
+	if err != nil {
+		return envelope.Key{}, fmt.Errorf("%w: unwrapping subject key: %w", rowseal.ErrTampered, err)
+	}
+	return key, nil
 }
 
 // headMutation is the part of a transaction that fences erasure: the head is

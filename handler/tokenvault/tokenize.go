@@ -215,8 +215,8 @@ func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, operation.ErrOtherRequest):
 		return "idempotency_key_reused"
-	case errors.Is(err, errErased):
-		return "subject_not_active"
+	case errors.Is(err, ErrErased):
+		return "subject_erased"
 	case errors.Is(err, ErrBusy):
 		return "subject_busy"
 	case errors.Is(err, rowseal.ErrTampered), errors.Is(err, ErrIntegrity):

@@ -88,6 +88,8 @@ type Store interface {
 type Keys interface {
 	ForRead(ctx context.Context) (*keyring.Keys, error)
 	ForWrite(ctx context.Context) (*keyring.Keys, error)
+	// Load compares them with the stored keyring now.
+	Load(ctx context.Context) error
 }
 
 // StepUp decides whether a user's authentication is strong and fresh enough

@@ -554,3 +554,23 @@ func TestTransactionsOfWarmCalls(t *testing.T) {
 		t.Errorf("%d vault calls", calls)
 	}
 }
+
+func TestASubjectOfSeveralTokensIsReadOnce(t *testing.T) {
+	w := newWorld(t)
+	tokens := tokenize(t, w.process(t), "", email("a@example.com", "c-1"), email("b@example.com", "c-1"), email("c@example.com", "c-2"))
+	cold := w.process(t)
+	var mu sync.Mutex
+	reads := 0
+	w.records.OnRead(func(string, string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		reads++
+		return nil
+	})
+	if got := values(reveal(t, cold, tokens...)); got != "a@example.com b@example.com c@example.com" {
+		t.Errorf("revealed %q", got)
+	}
+	if reads != 5 {
+		t.Errorf("%d reads, want 3 tokens and 2 subjects", reads)
+	}
+}
