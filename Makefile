@@ -76,5 +76,5 @@ clean: ## Remove what was built and the local stack's state; keep npm's packages
 	rm -rf bin dist .local
 
 $(NODE_MODULES): scripts/devstack/package.json scripts/devstack/package-lock.json
-	npm ci --prefix scripts/devstack --no-audit --no-fund
+	npm ci --prefix scripts/devstack --ignore-scripts --no-audit --no-fund
 	@touch $@

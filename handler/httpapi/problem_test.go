@@ -14,7 +14,7 @@ import (
 )
 
 func TestErrorsOfTheDomainHaveTheirAnswer(t *testing.T) {
-	c := echo.New().NewContext(httptest.NewRequest(http.MethodPost, "/", nil), httptest.NewRecorder())
+	c := echo.New().NewContext(httptest.NewRequest(http.MethodPost, "/", http.NoBody), httptest.NewRecorder())
 	for _, tt := range []struct {
 		err    error
 		status int

@@ -130,7 +130,7 @@ func readPackageJSON(file string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var p struct{ Dependencies, DevDependencies map[string]string }
+	var p struct{ Dependencies, DevDependencies, OptionalDependencies map[string]string }
 	if err := json.Unmarshal(text, &p); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", file, err)
 	}
@@ -139,6 +139,7 @@ func readPackageJSON(file string) (map[string]string, error) {
 		all = map[string]string{}
 	}
 	maps.Copy(all, p.DevDependencies)
+	maps.Copy(all, p.OptionalDependencies)
 	return all, nil
 }
 

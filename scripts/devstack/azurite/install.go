@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,7 +39,8 @@ func FindRoot() (string, error) {
 }
 
 // Install runs `npm ci` in dir when what is installed is missing or older than
-// the lockfile: exactly the locked packages, checked by hash, none.
+// the lockfile: exactly the locked packages, checked by hash, and none of their
+// install scripts, which could fetch or run what no lockfile names.
 func Install(ctx context.Context, dir string, log io.Writer) error {
 	return exclusively(filepath.Join(dir, "package-lock.json"), func() error { return install(ctx, dir, log) })
 }
@@ -57,7 +59,7 @@ func install(ctx context.Context, dir string, log io.Writer) error {
 	if _, err := exec.LookPath("npm"); err != nil {
 		return errors.New("installing Azurite: npm is not on PATH; install Node.js with npm")
 	}
-	cmd := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund")
+	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("installing Azurite by npm ci: %w", err)
@@ -65,10 +67,19 @@ func install(ctx context.Context, dir string, log io.Writer) error {
 	return nil
 }
 
+// lockedNode is where the npm package of this platform holds Node.
+func lockedNode(dir string) string {
+	cpu := runtime.GOARCH
+	if cpu == "amd64" {
+		cpu = "x64"
+	}
+	return filepath.Join(dir, "node_modules", "node-"+runtime.GOOS+"-"+cpu, "bin", "node")
+}
+
 // node returns a Node that is new enough: the npm package's where there is
-// one, else the machine's own.
+// one for this platform, else the machine's own.
 func node(ctx context.Context, dir string) (string, error) {
-	locked := filepath.Join(dir, "node_modules", "node", "bin", "node")
+	locked := lockedNode(dir)
 	if _, err := os.Stat(locked); err == nil {
 		return locked, nil
 	}
