@@ -12,6 +12,8 @@ NODE_MODULES := scripts/devstack/node_modules/.package-lock.json
 FUZZTIME ?= 10m
 # What `make check` must not leave NOT RUN, comma-separated.
 REQUIRE ?=
+# Flags of `make bench`; BENCH=-h lists them.
+BENCH ?=
 # A part of `make check` by name: make check ONLY="lint format".
 ONLY ?=
 
@@ -42,6 +44,10 @@ start: stage $(NODE_MODULES) ## Start the backing services, then the API under C
 .PHONY: test
 test: $(NODE_MODULES) ## Run all tests, those against Azurite included
 	go test -shuffle=on -timeout=15m ./...
+
+.PHONY: bench
+bench: $(NODE_MODULES) ## Measure speed and memory beside their aims (BENCH="-only cpu")
+	go run ./scripts/bench $(BENCH)
 
 .PHONY: check
 check: ## Modules, format, vet, docs, Bicep, vulnerabilities, lint, race (ONLY=, REQUIRE=)
