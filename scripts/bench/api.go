@@ -10,15 +10,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"secureapi/handler/audit"
 	"secureapi/handler/authn"
 	"secureapi/handler/authz"
+	"secureapi/handler/bulkimport"
 	"secureapi/handler/clock"
 	"secureapi/handler/httpapi"
 	"secureapi/handler/keyring"
+	"secureapi/handler/memstore"
 	"secureapi/handler/operation"
 	"secureapi/handler/telemetry"
 	"secureapi/handler/tokenvault"
@@ -28,6 +31,7 @@ import (
 const (
 	keyID   = "bench"
 	purpose = "fraud-review"
+	maxBlob = 16 << 20
 )
 
 // handlerParts are what the handler is put together from: memory stores and a vault in
@@ -114,8 +118,16 @@ func (a *api) register(p handlerParts, ring *keyring.Keyring, auditOptions audit
 	if err != nil {
 		return err
 	}
+	// Imports are not measured, so that theirs may stay in memory.
+	imports, err := bulkimport.New(bulkimport.Options{
+		Store: p.operations, Keys: ring, Blobs: memstore.NewBlobs(maxBlob), Queue: memstore.NewQueue(), Vault: vault,
+		Audit: a.log, Clock: clock.System, Logger: logger, RepairAfter: time.Hour,
+	})
+	if err != nil {
+		return err
+	}
 	return httpapi.Register(a.echo, httpapi.Options{
-		Auth: auth, Vault: vault, Audit: a.log, Events: events, Keyring: ring, Clock: clock.System, Logger: logger,
+		Auth: auth, Vault: vault, Imports: imports, Audit: a.log, Events: events, Keyring: ring, Clock: clock.System, Logger: logger,
 		Ready: func(context.Context) error { return nil }, Telemetry: telemetry.Log{Logger: logger},
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 
 	"secureapi/handler/azure"
@@ -13,6 +12,7 @@ import (
 	"secureapi/handler/azure/tables"
 	"secureapi/handler/clock"
 	"secureapi/handler/keyring"
+	"secureapi/scripts/devstack/provision"
 	"secureapi/scripts/devstack/stack"
 )
 
@@ -24,7 +24,7 @@ func measureStack(ctx context.Context, o options, r *report, stderr io.Writer) (
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	fmt.Fprintln(stderr, "bench: starting the local stack in memory")
-	s, err := stack.Start(ctx, stack.Options{Dir: dir, InMemory: true, Bootstrap: bootstrap})
+	s, err := stack.Start(ctx, stack.Options{Dir: dir, InMemory: true, Bootstrap: provision.Keyring})
 	if err != nil {
 		return err
 	}
@@ -79,25 +79,4 @@ func (a *adapters) vault(observe azure.Observer) (keyring.KeyWrapper, keyring.Si
 	wrapper, wrapErr := client.Wrapper(a.env["KEY_WRAP_NAME"])
 	signer, signErr := client.Signer(a.env["KEY_SIGN_NAME"])
 	return wrapper, signer, errors.Join(wrapErr, signErr)
-}
-
-// bootstrap makes the first keyring, as a deployment does before the first start.
-func bootstrap(ctx context.Context, s *stack.Stack) error {
-	a, err := newAdapters(s)
-	if err != nil {
-		return fmt.Errorf("making the keyring: %w", err)
-	}
-	defer a.transport.Close()
-	store, err := a.table(s.DataAccount(), keyring.Table, nil)
-	if err != nil {
-		return fmt.Errorf("making the keyring: %w", err)
-	}
-	wrapper, signer, err := a.vault(nil)
-	if err != nil {
-		return fmt.Errorf("making the keyring: %w", err)
-	}
-	_, err = keyring.Bootstrap(ctx, keyring.Options{
-		Store: store, Wrapper: wrapper, Signer: signer, Clock: clock.System, Logger: slog.New(slog.DiscardHandler),
-	})
-	return err
 }
