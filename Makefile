@@ -41,6 +41,12 @@ start: stage $(NODE_MODULES) ## Start the backing services, then the API under C
 	go build -o bin/devstack ./scripts/devstack
 	exec scripts/start.sh
 
+# Built first, so that Ctrl-C reaches the program that ends what it started.
+.PHONY: demo
+demo: $(NODE_MODULES) ## Tell the whole story on the running stack, or on one of its own
+	go build -o bin/demo ./scripts/demo
+	exec bin/demo
+
 .PHONY: test
 test: $(NODE_MODULES) ## Run all tests, those against Azurite included
 	go test -shuffle=on -timeout=15m ./...
