@@ -191,6 +191,10 @@ func (d *demo) runCheckpoint(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// One entry more, in case that the timer has just sealed all there was.
+	if _, err := d.ask(ctx, "auditor", http.MethodGet, "audit/events?limit=1", nil, http.StatusOK, nil); err != nil {
+		return err
+	}
 	err = d.local(ctx, http.MethodPost, d.info.API+"/admin/functions/SealAudit", map[string]string{}, http.StatusAccepted, nil, "X-Functions-Key: "+d.info.MasterKey)
 	if err != nil {
 		return err
