@@ -72,7 +72,7 @@ func parseOptions(args []string, stderr io.Writer) (o options, err error) {
 	flags.StringVar(&o.only, "only", "", "measure one part: "+strings.Join(parts(), ", "))
 	flags.IntVar(&o.rounds, "rounds", 5, "repetitions of the alternating measurements")
 	flags.IntVar(&o.calls, "calls", 1000, "calls in one measurement of cpu")
-	flags.IntVar(&o.stored, "stored", 800, "calls in one measurement of throughput")
+	flags.IntVar(&o.stored, "stored", 600, "calls in one measurement of throughput")
 	flags.IntVar(&o.callers, "callers", 32, "concurrent callers of throughput")
 	flags.IntVar(&o.starts, "starts", 7, "starts of the binary")
 	flags.IntVar(&o.profile, "profile", 20000, "calls profiled by cpu; 0: none")
