@@ -240,12 +240,9 @@ func (r answer) want(t *testing.T, status int) answer {
 }
 
 // tokenize stores one value and gives its token.
-func (a *app) tokenize(t *testing.T, class, value, subject string) string {
+func (a *app) tokenize(t *testing.T, class, value string) string {
 	t.Helper()
 	body := map[string]any{"class": class, "value": value}
-	if subject != "" {
-		body["subject"] = subject
-	}
 	return a.call(t, "writer", http.MethodPost, "/api/v1/tokens", body).want(t, http.StatusCreated).decode(t).Token
 }
 

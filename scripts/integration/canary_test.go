@@ -61,7 +61,7 @@ func (a *app) sendThroughEveryPath(t *testing.T, all map[string]mark) {
 	var tokens []string
 	var items []any
 	for class, m := range all {
-		tokens = append(tokens, a.tokenize(t, class, m.raw, ""))
+		tokens = append(tokens, a.tokenize(t, class, m.raw))
 		items = append(items, map[string]any{"class": class, "value": m.raw, "subject": "subject-" + class, "reference": m.raw})
 	}
 	a.call(t, "writer", http.MethodPost, "/api/v1/tokens/batch", map[string]any{"items": items}).want(t, http.StatusOK)
@@ -155,7 +155,7 @@ func (a *app) importAll(t *testing.T, all map[string]mark) {
 
 func (a *app) eventually(t *testing.T, what string, met func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(2 * minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if met() {
 			return
 		}
@@ -168,7 +168,7 @@ func (a *app) waitForTelemetry(t *testing.T) {
 	t.Helper()
 	file := filepath.Join(a.dir, "logs", "telemetry.ndjson")
 	a.eventually(t, "telemetry of the import", func() bool {
-		content, err := os.ReadFile(file) //nolint:gosec // G304: the test's own folder
+		content, err := os.ReadFile(file)
 		return err == nil && bytes.Contains(content, []byte("/api/v1/imports/:id/result"))
 	})
 }
@@ -242,7 +242,7 @@ func plantInFiles(t *testing.T, dir string, controls map[string]string) {
 			continue
 		}
 		controls[path] = "Zqü" + marks(t)["text"].raw
-		file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0) //nolint:gosec // G304: the test's own folder
+		file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 		must(t, err)
 		_, err = file.Write(anyForms(controls[path]))
 		must(t, err)
@@ -288,4 +288,12 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// logged reports whether a process' log holds a text.
+func (a *app) logged(t *testing.T, log, text string) bool {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(a.dir, "logs", log))
+	must(t, err)
+	return bytes.Contains(content, []byte(text))
 }

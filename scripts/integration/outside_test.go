@@ -3,13 +3,11 @@ package integration
 import (
 	"encoding/base64"
 	"net/http"
+	"strings"
 	"testing"
-	"time"
 
 	"secureapi/scripts/devstack/host"
 )
-
-const minute = time.Minute
 
 // principal is the header by which App Service hands over whom it verified.
 const principal = "X-Ms-Client-Principal"
@@ -44,7 +42,7 @@ const timerPost = `{"Data":{"timer":{"Schedule":{"AdjustForDST":true},"IsPastDue
 	`"Metadata":{"sys":{"MethodName":"SealAudit","UtcNow":"2026-01-01T00:00:00Z","RandGuid":"c6d9f5f0-6b63-4d6a-9a5c-4a4d7b0d4a11"}}}`
 
 // testOutsideTheTable is what a caller can send beside the routes as written.
-func testOutsideTheTable(t *testing.T, a *app, mode host.Mode) {
+func testOutsideTheTable(t *testing.T, a *app, mode host.Mode, id string) {
 	// In forwarding mode the host itself decodes the path, so that the handler
 	// meets the ordinary one: an ordinary request, with an ordinary refusal.
 	decoded := func(proxying, forwarding int) int {
@@ -80,8 +78,15 @@ func testOutsideTheTable(t *testing.T, a *app, mode host.Mode) {
 		{"path parameter", "writer", request{method: "POST", target: "/api/v1/tokens;v=1", body: emailBody}, 404},
 		{"climbing out to a function", "", request{method: "POST", target: "/api/v1/health/live/..%5c..%5c..%5c..%5cSealAudit", body: timerPost}, 404},
 
+		{"id in upper case", "operator", request{method: "GET", target: "/api/v1/operations/" + strings.ToUpper(id)}, 404},
+		{"id in braces", "operator", request{method: "GET", target: "/api/v1/operations/%7b" + id + "%7d"}, 404},
+		{"id without hyphens", "operator", request{method: "GET", target: "/api/v1/operations/" + strings.ReplaceAll(id, "-", "")}, 404},
+		{"id with white space", "operator", request{method: "GET", target: "/api/v1/operations/" + id + "%20"}, decoded(404, 200)},
+		{"id with a fragment", "operator", request{method: "GET", target: "/api/v1/operations/" + id + "%23x"}, 404},
+
 		{"timer function from outside", "", request{method: "POST", target: "/SealAudit", body: timerPost}, 404},
 		{"timer function below the prefix", "operator", request{method: "POST", target: "/api/SealAudit", body: timerPost}, 404},
+		{"queue function from outside", "", request{method: "POST", target: "/ImportChunk", body: timerPost}, 404},
 		{"function by name", "writer", request{method: "POST", target: "/TokenizeValue", body: emailBody}, 404},
 		{"admin endpoint without a key", "operator", request{method: "POST", target: "/admin/functions/SealAudit", body: `{"input":""}`}, 401},
 		{"admin endpoint with a guessed key", "operator", request{method: "POST", target: "/admin/functions/SealAudit", body: `{"input":""}`, header: forgedIdentity()}, 401},

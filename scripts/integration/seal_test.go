@@ -22,7 +22,7 @@ func TestTheTimerSealsWhatWasDone(t *testing.T) {
 			}
 			before := checkpoint()
 			for range 3 {
-				a.tokenize(t, "email", "seal@example.com", "")
+				a.tokenize(t, "email", "seal@example.com")
 			}
 			// Three times authorised and completed.
 			a.eventually(t, "a checkpoint over six more entries", func() bool {
