@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"secureapi/scripts/checkinfra"
 )
 
 // The pinned tools are a module of their own: they neither grow the product's
@@ -104,8 +106,8 @@ func vulnerabilities(packages string) func(context.Context, io.Writer) error {
 	}
 }
 
-// bicep compiles and lints every template and compares it with its canonical
-// format. Rules and their levels are in infra/bicepconfig.json.
+// bicep compiles and lints every template, compares it with its canonical
+// format, and each profile with its committed snapshot. Rules and their levels are in infra/bicepconfig.json.
 func bicep(ctx context.Context, out io.Writer) error {
 	files, err := bicepFiles("infra")
 	if err != nil {
@@ -120,6 +122,13 @@ func bicep(ctx context.Context, out io.Writer) error {
 	var errs []error
 	for _, f := range files {
 		errs = append(errs, bicepFile(ctx, out, f))
+	}
+	for _, profile := range checkinfra.Profiles() {
+		difference, err := checkinfra.Compare(ctx, "infra", profile)
+		if err != nil {
+			fmt.Fprint(out, difference)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -145,6 +154,7 @@ func bicepFile(ctx context.Context, out io.Writer, file string) error {
 	var messages bytes.Buffer
 	cmd := exec.CommandContext(ctx, "bicep", build, "--stdout", file)
 	cmd.Stderr = &messages
+	cmd.Env = append(os.Environ(), checkinfra.Environment()...)
 	err := cmd.Run()
 	if _, copyErr := out.Write(messages.Bytes()); copyErr != nil {
 		return copyErr
