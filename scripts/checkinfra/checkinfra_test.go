@@ -283,7 +283,7 @@ func TestNoSecret(t *testing.T) {
 	secret := regexp.MustCompile(`(?i)listkeys|listaccountsas|accountkey|sharedaccesssignature|connectionstring|primarykey|password`)
 	forEach(t, func(t *testing.T, _ string, s checkinfra.Snapshot) {
 		if len(s.Outputs) == 0 {
-			t.Skip("the CLI writes no outputs into this snapshot; the sources are read below")
+			t.Error("no outputs: this checks nothing")
 		}
 		for name := range s.Outputs {
 			if secret.MatchString(name) {
