@@ -25,7 +25,7 @@ func TestAlerts(t *testing.T) {
 			}
 			description, _ := r.Properties["description"].(string)
 			path, ok := strings.CutPrefix(description, "Runbook: ")
-			text, err := os.ReadFile(filepath.Join("../..", path))
+			text, err := os.ReadFile(filepath.Join("..", "..", path))
 			if !ok || err != nil {
 				t.Errorf("%s: no runbook %q: %v", r.Name, path, err)
 			}
@@ -83,7 +83,8 @@ func TestQueryNames(t *testing.T) {
 		}
 		table, _, _ := strings.Cut(string(text), "\n")
 		for _, m := range regexp.MustCompile(`\bName == ("[^"]+")`).FindAllStringSubmatch(string(text), -1) {
-			if checked++; !strings.HasPrefix(table, "App") || known[table+m[1]] == "" {
+			checked++
+			if !strings.HasPrefix(table, "App") || known[table+m[1]] == "" {
 				t.Errorf("%s: the handler has no %s in %s", f, m[1], table)
 			}
 		}
