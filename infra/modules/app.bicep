@@ -118,6 +118,9 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
       TENANT_IDS: join(tenantIds, ',')
       API_CLIENT_ID: apiClientId
+      API_APP_ID_URI: ''
+      ACCEPT_V1_TOKENS: 'false'
+      V1_ISSUER_HOST: ''
       ALLOWED_CLIENT_IDS: join(allowedClientIds, ',')
       AUTHORITY_HOST: authorityHost
       REQUIRED_SCOPE: 'Vault.Access'
@@ -129,6 +132,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       DATA_STORAGE_ACCOUNT: dataAccountName
       AUDIT_STORAGE_ACCOUNT: auditAccountName
       STORAGE_SUFFIX: storageSuffix
+      AZURE_CREDENTIAL: 'managed-identity'
       AZURE_CLIENT_ID: identity.properties.clientId
       IMPORT_REPAIR_AFTER: '2m'
       LOG_LEVEL: 'info'

@@ -216,7 +216,11 @@ func appSettings(t *testing.T, s checkinfra.Snapshot) map[string]any {
 
 // TestSettings compares the app settings with the struct that reads them.
 func TestSettings(t *testing.T) {
-	platform := []string{"FUNCTIONS_CUSTOMHANDLER_PORT", "WEBSITE_INSTANCE_ID", "LOCAL_STACK_FILE"} // the last: never in Azure
+	// Set by the platform, or never set in Azure.
+	platform := []string{
+		"FUNCTIONS_CUSTOMHANDLER_PORT", "WEBSITE_INSTANCE_ID", "LOCAL_STACK_FILE",
+		"AZURE_TENANT_ID", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE",
+	}
 	want := []string{
 		"AzureWebJobsStorage__accountName", "AzureWebJobsStorage__clientId", "AzureWebJobsStorage__credential",
 		"DataStorage__clientId", "DataStorage__credential", "DataStorage__queueServiceUri",
