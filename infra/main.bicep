@@ -194,6 +194,8 @@ module dataStorage 'modules/storage.bicep' = {
     name: names.data
     sku: storageSku
     containers: ['imports']
+    // A result is kept for seven days after the import's end, which a pause can delay.
+    deleteBlobsAfterDays: 30
     queues: ['imports', 'imports-poison']
     tables: ['records', 'operations', 'keyring']
     publicAccess: !privateNetwork

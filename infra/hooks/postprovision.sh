@@ -3,4 +3,4 @@
 set -eu
 echo 'The app answers 503 on health/ready until the first keyring exists.'
 echo 'Making it is a step of its own, by a member of the keyring group, with access to vault and data account:'
-echo "  vault ${KEY_VAULT_URL:?} (keys kek and sign), account ${DATA_STORAGE_ACCOUNT:?} (table keyring)"
+echo "  go run ./scripts/vaultctl keyring bootstrap -vault ${KEY_VAULT_URL:?} -account ${DATA_STORAGE_ACCOUNT:?}"

@@ -12,6 +12,10 @@ param sku 'Standard_LRS' | 'Standard_ZRS'
 @description('Blob containers.')
 param containers string[] = []
 
+@description('Days after which a blob of the containers is deleted; 0 keeps them.')
+@minValue(0)
+param deleteBlobsAfterDays int = 0
+
 @description('Queues.')
 param queues string[] = []
 
@@ -113,6 +117,28 @@ resource writeOncePolicy 'Microsoft.Storage/storageAccounts/blobServices/contain
     allowProtectedAppendWrites: false
     allowProtectedAppendWritesAll: false
   }
+}
+
+// What a crash leaves over in a container is sealed under a key that is destroyed; here it goes as well.
+resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = if (deleteBlobsAfterDays > 0) {
+  parent: account
+  name: 'default'
+  properties: {
+    policy: {
+      rules: [
+        {
+          name: 'delete-leftovers'
+          enabled: true
+          type: 'Lifecycle'
+          definition: {
+            filters: { blobTypes: ['blockBlob'], prefixMatch: map(containers, c => '${c}/') }
+            actions: { baseBlob: { delete: { daysAfterModificationGreaterThan: deleteBlobsAfterDays } } }
+          }
+        }
+      ]
+    }
+  }
+  dependsOn: [blob]
 }
 
 resource queue 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' = {

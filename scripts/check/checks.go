@@ -107,7 +107,8 @@ func vulnerabilities(packages string) func(context.Context, io.Writer) error {
 }
 
 // bicep compiles and lints every template, compares it with its canonical
-// format, and each profile with its committed snapshot. Rules and their levels are in infra/bicepconfig.json.
+// format, and each profile with its committed snapshot. Rules and their levels
+// are in infra/bicepconfig.json.
 func bicep(ctx context.Context, out io.Writer) error {
 	files, err := bicepFiles("infra")
 	if err != nil {
@@ -126,7 +127,8 @@ func bicep(ctx context.Context, out io.Writer) error {
 	for _, profile := range checkinfra.Profiles() {
 		difference, err := checkinfra.Compare(ctx, "infra", profile)
 		if err != nil {
-			fmt.Fprint(out, difference)
+			_, printErr := fmt.Fprint(out, difference)
+			err = errors.Join(err, printErr)
 		}
 		errs = append(errs, err)
 	}

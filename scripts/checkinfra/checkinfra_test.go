@@ -224,7 +224,7 @@ func TestSettings(t *testing.T) {
 	want := []string{
 		"AzureWebJobsStorage__accountName", "AzureWebJobsStorage__clientId", "AzureWebJobsStorage__credential",
 		"DataStorage__clientId", "DataStorage__credential", "DataStorage__queueServiceUri",
-		"APPLICATIONINSIGHTS_CONNECTION_STRING", "APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "WEBSITE_AUTH_AAD_ALLOWED_TENANTS",
+		"WEBSITE_AUTH_AAD_ALLOWED_TENANTS",
 	}
 	for field := range reflect.TypeFor[config.Config]().Fields() {
 		if name := field.Tag.Get("env"); !slices.Contains(platform, name) {
@@ -247,6 +247,8 @@ func TestSettings(t *testing.T) {
 		for name, v := range map[string]string{
 			"AZURE_CLIENT_ID": "00000000-0000-4000-8000-000000000003", "AUTHORITY_HOST": "https://login.microsoftonline.com",
 			"KEY_VAULT_URL": "https://kv.vault.azure.net", "STORAGE_SUFFIX": "core.windows.net",
+			"APPLICATIONINSIGHTS_CONNECTION_STRING":     "InstrumentationKey=00000000-0000-4000-8000-000000000004;IngestionEndpoint=https://swedencentral-0.in.applicationinsights.azure.com/",
+			"APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "ClientId=00000000-0000-4000-8000-000000000003;Authorization=AAD",
 		} {
 			if !strings.HasPrefix(values[name], "[") {
 				t.Errorf("%s is no expression: it would be fixed to one cloud", name)
