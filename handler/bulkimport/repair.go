@@ -71,15 +71,19 @@ func (s *Imports) Repair(ctx context.Context) error {
 		return err
 	}
 	var problems []error
+	var forged error // of any number, one: rows must not be able to fill the log
 	each := func(kind string, minAge time.Duration, visit func(context.Context, *op) error) {
 		err := s.due.Each(ctx, kind, minAge, func(d operation.Due) error {
 			problems = append(problems, s.visit(ctx, kind, d, visit))
 			return ctx.Err()
-		}, func(err error) { problems = append(problems, s.tampered(ctx, "", "", err)) })
+		}, func(err error) { forged = err })
 		problems = append(problems, err)
 	}
 	each(Kind, 0, s.repair)
 	each(purgeKind, Life, s.purge)
+	if forged != nil {
+		problems = append(problems, s.tampered(ctx, "", "", forged))
+	}
 	return errors.Join(problems...)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"secureapi/handler/memstore"
 	"secureapi/handler/operation"
@@ -135,6 +136,26 @@ func TestWhatAStorageWriterChangesIsRefused(t *testing.T) {
 				t.Errorf("%d rows stored, alarms %q", w.stored(), w.alarms(t))
 			}
 		})
+	}
+}
+
+func TestForgedDueRowsAreAlarmedOnceAndKeepNoOneWaiting(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(t)
+	id := p.commit(t, rowsFrom(1, 2))
+	if _, ok := w.queue.Take(); !ok { // lost: the timer has to ring
+		t.Fatal("no message")
+	}
+	for n := range 50 {
+		w.operations.Plant(rowstore.Row{Partition: "due", Key: fmt.Sprintf("import|%s|forged-%d", tenant, n), Body: []byte("x")})
+	}
+	w.later(time.Hour)
+	if err := p.Repair(t.Context()); !errors.Is(err, tokenvault.ErrIntegrity) {
+		t.Errorf("repair: %v", err)
+	}
+	w.drain(t, p)
+	if st := p.status(t, id); st.State != operation.Completed || w.alarms(t) != "integrity_failure" {
+		t.Errorf("%+v, alarms %q", st, w.alarms(t))
 	}
 }
 
