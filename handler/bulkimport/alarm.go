@@ -23,6 +23,19 @@ func (s *Imports) tampered(ctx context.Context, tenant, id string, err error) er
 	if !errors.Is(err, rowseal.ErrTampered) {
 		return err
 	}
+	return s.broken(ctx, tenant, id, err)
+}
+
+// brokenBlob alarms where a blob is not the one that the sealed row names.
+func (s *Imports) brokenBlob(ctx context.Context, o *op, err error) error {
+	if errors.Is(err, ErrExpired) {
+		return err
+	}
+	return s.broken(ctx, o.Tenant, o.ID, err)
+}
+
+// broken alarms and gives tokenvault.ErrIntegrity.
+func (s *Imports) broken(ctx context.Context, tenant, id string, err error) error {
 	if alarmErr := s.alarm(ctx, tenant, id, reasonIntegrity); alarmErr != nil {
 		s.Logger.ErrorContext(ctx, "alarm entry not stored", "operation", id, "error", alarmErr)
 	}

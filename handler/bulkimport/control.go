@@ -169,7 +169,7 @@ func (s *Imports) Result(ctx context.Context, p authz.Principal, id string, n in
 	if err != nil {
 		return Page{}, err
 	}
-	if !final(o) {
+	if !o.State.Final() {
 		return Page{}, operation.ErrState
 	}
 	if len(o.Detail.Key) == 0 {
@@ -217,17 +217,6 @@ func (s *Imports) openResult(ctx context.Context, o *op, c chunk) ([]byte, error
 		return nil, s.brokenBlob(ctx, o, err)
 	}
 	return plaintext, nil
-}
-
-// brokenBlob alarms where a blob is not the one that the sealed row names.
-func (s *Imports) brokenBlob(ctx context.Context, o *op, err error) error {
-	if errors.Is(err, ErrExpired) {
-		return err
-	}
-	if alarmErr := s.alarm(ctx, o.Tenant, o.ID, reasonIntegrity); alarmErr != nil {
-		s.Logger.ErrorContext(ctx, "alarm entry not stored", "operation", o.ID, "error", alarmErr)
-	}
-	return fmt.Errorf("%w: %w", tokenvault.ErrIntegrity, err)
 }
 
 // reasonOf is the reason code of a failed outcome.

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"unicode/utf8"
 
-	"secureapi/handler/operation"
 	"secureapi/handler/tokenvault"
 )
 
@@ -201,6 +200,3 @@ func errorCell(invalid []tokenvault.ColumnError, columns []Column, place []int, 
 	}
 	return string(text)
 }
-
-// final reports whether the import takes no further change.
-func final(o *op) bool { return o.State == operation.Completed || o.State == operation.Cancelled }

@@ -29,7 +29,7 @@ func (s *Imports) finish(ctx context.Context, o *op) error {
 		return nil
 	}
 	o, err = s.apply(ctx, o, func(o *op) error {
-		if final(o) {
+		if o.State.Final() {
 			return operation.ErrState
 		}
 		o.State, o.Detail.Result = operation.Completed, progress
@@ -143,7 +143,7 @@ func (s *Imports) ringLate(ctx context.Context, o *op) error {
 // purge destroys an import's key, and with it every chunk and result, Life
 // after its end. One that was never committed is cancelled first.
 func (s *Imports) purge(ctx context.Context, o *op) error {
-	if s.Clock().Sub(o.UpdatedAt) < Life || !final(o) && o.State != operation.Receiving {
+	if s.Clock().Sub(o.UpdatedAt) < Life || !o.State.Final() && o.State != operation.Receiving {
 		return nil
 	}
 	p := authz.System(jobName, o.Tenant, o.ID, authz.OperationsRepair)
@@ -167,7 +167,7 @@ func (s *Imports) destroy(ctx context.Context, o *op) error {
 		return s.tampered(ctx, o.Tenant, o.ID, err)
 	}
 	_, err = s.apply(ctx, o, func(o *op) error {
-		if !final(o) {
+		if !o.State.Final() {
 			o.State = operation.Cancelled
 		}
 		o.Detail.Key, o.Detail.KeyID = nil, nil

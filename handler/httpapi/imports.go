@@ -93,8 +93,8 @@ func (s *server) putImportPart(c echo.Context) error {
 		return parameterRefusal("number", "must be given")
 	}
 	// Before the body is read: 8 MiB of nobody's are not taken in.
-	if err := authz.Check(caller(c), authz.ImportsManage); err != nil {
-		return s.Audit.Check(c.Request().Context(), caller(c), authz.ImportsManage)
+	if err := s.Audit.Check(c.Request().Context(), caller(c), authz.ImportsManage); err != nil {
+		return err
 	}
 	body, err := readPart(c)
 	if err != nil {

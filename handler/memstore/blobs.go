@@ -5,14 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"secureapi/handler/rowstore"
 )
-
-// maxBlobName is the longest blob name; the service takes 1,024 characters.
-const maxBlobName = 512
 
 // Blobs is one container. It is safe for concurrent use.
 type Blobs struct {
@@ -147,25 +143,11 @@ func (b *Blobs) call(ctx context.Context, op BlobOp, name string, effect func() 
 }
 
 func (b *Blobs) validate(name string, data []byte) error {
-	if !validBlobName(name) {
-		return fmt.Errorf("%w: a blob name", rowstore.ErrInvalid)
+	if err := rowstore.ValidateBlobName(name); err != nil {
+		return err
 	}
 	if len(data) > b.maxSize {
 		return fmt.Errorf("%w: a blob of %d bytes", rowstore.ErrInvalid, len(data))
 	}
 	return nil
-}
-
-// validBlobName takes segments of key bytes without "." and ".." between
-// slashes: names that no URL library rewrites.
-func validBlobName(name string) bool {
-	if len(name) > maxBlobName {
-		return false
-	}
-	for segment := range strings.SplitSeq(name, "/") {
-		if segment == "." || segment == ".." || rowstore.ValidateKey(segment) != nil {
-			return false
-		}
-	}
-	return true
 }

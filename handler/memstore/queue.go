@@ -2,19 +2,11 @@ package memstore
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"secureapi/handler/rowstore"
-)
-
-const (
-	// maxMessage is the longest message text in bytes.
-	maxMessage = 64 << 10
-	// maxDelay keeps a message's delay under its seven days of life.
-	maxDelay = 6 * 24 * time.Hour
 )
 
 // Queue is one queue. It is safe for concurrent use.
@@ -46,7 +38,7 @@ func (q *Queue) OnSend(hook SendHook) {
 
 // Send queues a message that becomes visible after delay.
 func (q *Queue) Send(ctx context.Context, text string, delay time.Duration) error {
-	if err := validateMessage(text, delay); err != nil {
+	if err := rowstore.ValidateMessage(text, delay); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -88,21 +80,4 @@ func (q *Queue) All() []Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return slices.Clone(q.messages)
-}
-
-// validateMessage takes printable ASCII: everything else the service's XML
-// could refuse or, worse, alter.
-func validateMessage(text string, delay time.Duration) error {
-	if text == "" || len(text) > maxMessage {
-		return fmt.Errorf("%w: a message of %d bytes", rowstore.ErrInvalid, len(text))
-	}
-	for i := range len(text) {
-		if text[i] < ' ' || text[i] > '~' {
-			return fmt.Errorf("%w: a message byte outside printable ASCII", rowstore.ErrInvalid)
-		}
-	}
-	if delay < 0 || delay > maxDelay {
-		return fmt.Errorf("%w: a delay of %s", rowstore.ErrInvalid, delay)
-	}
-	return nil
 }

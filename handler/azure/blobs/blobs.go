@@ -28,8 +28,6 @@ import (
 )
 
 const (
-	// maxName is the longest name; the service takes 1,024 characters.
-	maxName = 512
 	// maxSize is the most that a container may be opened for: the transport
 	// lets no larger response through.
 	maxSize = 16 << 20
@@ -160,27 +158,13 @@ func (c *Container) Delete(ctx context.Context, name string) error {
 }
 
 func (c *Container) check(name string, data []byte) error {
-	if !validName(name) {
-		return fmt.Errorf("%w: a blob name", rowstore.ErrInvalid)
+	if err := rowstore.ValidateBlobName(name); err != nil {
+		return err
 	}
 	if len(data) > c.maxSize {
 		return fmt.Errorf("%w: a blob of %d bytes", rowstore.ErrInvalid, len(data))
 	}
 	return nil
-}
-
-// validName takes segments of key bytes between slashes, "." and ".." left
-// out: names that no URL library rewrites into another blob's.
-func validName(name string) bool {
-	if len(name) > maxName {
-		return false
-	}
-	for segment := range strings.SplitSeq(name, "/") {
-		if segment == "." || segment == ".." || rowstore.ValidateKey(segment) != nil {
-			return false
-		}
-	}
-	return true
 }
 
 // failure tells an SDK error in the terms of rowstore. A missing container is

@@ -22,13 +22,9 @@ import (
 )
 
 const (
-	// maxText is the longest message in bytes.
-	maxText = 64 << 10
 	// life is how long the service keeps a message that nobody takes. What a
 	// message rings for stands in the operation row, which rings again.
 	life = 7 * 24 * time.Hour
-	// maxDelay keeps the delay under the life, as the service demands.
-	maxDelay = 6 * 24 * time.Hour
 )
 
 var (
@@ -62,7 +58,7 @@ func NewQueue(endpoint, name string, credential azcore.TokenCredential, options 
 // rounded up). A message may arrive twice: the SDK repeats a request whose
 // answer was lost, and the queue promises no more than at least once.
 func (q *Queue) Send(ctx context.Context, text string, delay time.Duration) error {
-	if err := check(text, delay); err != nil {
+	if err := rowstore.ValidateMessage(text, delay); err != nil {
 		return err
 	}
 	hidden := seconds(delay)
@@ -101,21 +97,6 @@ func (q *Queue) Backlog(ctx context.Context) (Backlog, error) {
 		backlog.Oldest = *head.Messages[0].InsertionTime
 	}
 	return backlog, nil
-}
-
-func check(text string, delay time.Duration) error {
-	if text == "" || len(text) > maxText {
-		return fmt.Errorf("%w: a message of %d bytes", rowstore.ErrInvalid, len(text))
-	}
-	for i := range len(text) {
-		if text[i] < ' ' || text[i] > '~' {
-			return fmt.Errorf("%w: a message byte outside printable ASCII", rowstore.ErrInvalid)
-		}
-	}
-	if delay < 0 || delay > maxDelay {
-		return fmt.Errorf("%w: a delay of %s", rowstore.ErrInvalid, delay)
-	}
-	return nil
 }
 
 func seconds(d time.Duration) int32 {
