@@ -1,7 +1,9 @@
 // Command checkdocs holds the documentation against the tree: every relative
 // link and anchor in a Markdown file leads somewhere, every `make` target and
 // every path in code spans exists, no text is unfinished or names a developer's
-// machine, and docs/dependencies.md agrees with the manifests.
+// machine, docs/dependencies.md agrees with the manifests, every test that is
+// named exists, and every claim of THREAT_MODEL.md and docs/conformance/ has
+// evidence.
 //
 // It reads no network: a link to another site is checked for its form only.
 //
@@ -50,6 +52,11 @@ func check(ctx context.Context, root string) ([]string, error) {
 		problems = append(problems, d.paths(root)...)
 		problems = append(problems, d.words()...)
 	}
+	unproved, err := evidence(root, docs)
+	if err != nil {
+		return nil, err
+	}
+	problems = append(problems, unproved...)
 	wrong, err := dependencies(ctx, root, docs["docs/dependencies.md"])
 	return append(problems, wrong...), err
 }

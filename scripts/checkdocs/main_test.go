@@ -60,12 +60,24 @@ func TestCheck(t *testing.T) {
 			"docs/dependencies.md:6: example.com/b: no manifest requires it directly",
 		}},
 		{"twice", "docs/dependencies.md", goodDeps + "| `pkg` | 3.0.0 | " + reason + " |\n", []string{"docs/dependencies.md:6: pkg: listed twice"}},
+		{"named tests", "README.md", "`TestThere` `TestThere/sub` `TestGone` `Testimony`", []string{"README.md:1: there is no test TestGone"}},
+		{"evidence", "THREAT_MODEL.md", "|threat|evidence|\n|--|--|\n|a|`TestThere`|\n|b|`handler/`|\n|c|Gap: " + reason + "|\n", nil},
+		{"no evidence", "THREAT_MODEL.md", "|threat|evidence|\n|--|--|\n|a|we think so|\n|b|`docs/none.md`|\n|c|Gap: later|\n|d|\n", []string{
+			"THREAT_MODEL.md:4: docs/none.md does not exist",
+			"THREAT_MODEL.md:3: a: no evidence", "THREAT_MODEL.md:4: b: no evidence", "THREAT_MODEL.md:5: c: no evidence",
+			"THREAT_MODEL.md:6: the row has 1 cells for 2 columns",
+		}},
+		{"other tables need none", "README.md", "|a|b|\n|--|--|\n|c|d|\n", nil},
+		{"obligations", "docs/conformance/api-top10.md", "|id|evidence|\n|--|--|\n" + ids("API1 API2 API3 API4 API5 API6 API7 API8 API9 API9"), []string{
+			"docs/conformance/api-top10.md: 2 rows for API9", "docs/conformance/api-top10.md: no row for API10",
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
 			for name, text := range map[string]string{
-				"Makefile": makefile, "go.mod": product, "scripts/tools/go.mod": tools,
+				"handler/x_test.go": "package x\n\nfunc TestThere(t *testing.T) {}\n",
+				"Makefile":          makefile, "go.mod": product, "scripts/tools/go.mod": tools,
 				"scripts/devstack/package.json": npm, "docs/dependencies.md": goodDeps,
 			} {
 				write(t, root, name, text)
@@ -80,6 +92,15 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+}
+
+// ids is a row with evidence for each id.
+func ids(list string) string {
+	var rows strings.Builder
+	for id := range strings.FieldsSeq(list) {
+		rows.WriteString("|" + id + "|`TestThere`|\n")
+	}
+	return rows.String()
 }
 
 func TestMissingDependenciesDocument(t *testing.T) {
