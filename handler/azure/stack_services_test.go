@@ -5,20 +5,15 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"math/big"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
@@ -27,11 +22,9 @@ import (
 	"secureapi/handler/azure/insights"
 	"secureapi/handler/azure/keyvault"
 	"secureapi/handler/azure/queues"
-	"secureapi/handler/clock"
 	"secureapi/handler/keyring"
 	"secureapi/handler/rowstore"
 	"secureapi/handler/telemetry"
-	"secureapi/scripts/devstack/entra"
 )
 
 // TestTransactionsAreCounted: what a caller does is one transaction each, and
@@ -167,60 +160,6 @@ func TestKeyVaultOnTheStack(t *testing.T) {
 	if !ecdsa.Verify(public, digest[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
 		t.Error("the signature does not verify")
 	}
-}
-
-// TestServicePrincipals: certificate and federated assertion get tokens that
-// the vault takes only from the identity that it serves.
-func TestServicePrincipals(t *testing.T) {
-	transport := newTransport(t)
-	app, ok := local.Entra.App(entra.HandlerName)
-	if !ok {
-		t.Fatal("the directory has no handler")
-	}
-	registration := credential.App{AuthorityHost: env["AUTHORITY_HOST"], TenantID: app.Tenant, ClientID: app.ClientID}
-	options := credential.Options{Clock: clock.System}
-	pem, err := local.Entra.Certificate().PEM()
-	must(t, pem, err)
-	byCertificate, err := credential.ClientCertificate(registration, write(t, pem), transport.Client(10*time.Second), options)
-	must(t, byCertificate, err)
-	byAssertion, err := credential.WorkloadIdentity(registration, write(t, federate(t, app.ClientID)), transport.Client(10*time.Second), options)
-	must(t, byAssertion, err)
-	for name, identity := range map[string]*credential.Credential{"certificate": byCertificate, "assertion": byAssertion} {
-		wrapper, _ := newVault(t, transport, identity)
-		if _, err := wrapper.Newest(t.Context()); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	registration.ClientID = "00000000-0000-0000-0000-000000000001"
-	stranger, err := credential.ClientCertificate(registration, write(t, pem), transport.Client(10*time.Second), options)
-	must(t, stranger, err)
-	_, err = stranger.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://vault.azure.net/.default"}})
-	if err == nil || !strings.Contains(err.Error(), "AADSTS") && !strings.Contains(err.Error(), "_client") {
-		t.Errorf("an unknown client: %v, want the authority's code", err)
-	}
-}
-
-// federate trusts a new issuer and gives an assertion of it for the client.
-func federate(t *testing.T, clientID string) []byte {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	must(t, key, err)
-	local.Entra.Federate(entra.Federation{ClientID: clientID, Issuer: "https://issuer.example.com", Subject: "ci", Key: &key.PublicKey})
-	now := time.Now()
-	assertion, err := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
-		"iss": "https://issuer.example.com", "sub": "ci", "aud": entra.ExchangeAudience, "jti": rand.Text(),
-		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Minute).Unix(),
-	}).SignedString(key)
-	return []byte(must(t, assertion, err))
-}
-
-func write(t *testing.T, data []byte) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 func newInsights(t *testing.T, transport *azure.Transport) *insights.Client {

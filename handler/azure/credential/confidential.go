@@ -28,33 +28,14 @@ type App struct {
 	ClientID      string
 }
 
-// application is a confidential client: a service principal that proves
-// itself with a signed assertion.
-type application struct {
+// federated is a confidential client that proves itself with an assertion of
+// another issuer.
+type federated struct {
 	client confidential.Client
 	app    App
-	name   string
 }
 
-// ClientCertificate proves the app with the certificate and private key in a
-// PEM file. The file is read once.
-func ClientCertificate(app App, file string, client *http.Client, o Options) (*Credential, error) {
-	pem, err := readFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("client certificate: %w", err)
-	}
-	certificates, key, err := confidential.CertFromPEM(pem, "")
-	clear(pem)
-	if err != nil {
-		// MSAL's text may quote the file.
-		return nil, fmt.Errorf("client certificate: %w", errFile)
-	}
-	proof, err := confidential.NewCredFromCert(certificates, key)
-	if err != nil {
-		return nil, fmt.Errorf("client certificate: %w", errFile)
-	}
-	return newApplication(app, proof, "client certificate", client, o)
-}
+const federatedStep = "workload identity"
 
 // WorkloadIdentity proves the app with an assertion of a federated issuer. The
 // file is read for each request, because its writer replaces it.
@@ -67,17 +48,21 @@ func WorkloadIdentity(app App, file string, client *http.Client, o Options) (*Cr
 			}
 			return string(bytes.TrimSpace(assertion)), nil
 		})
-	return newApplication(app, proof, "workload identity", client, o)
+	made, err := newClient(app, proof, client)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", federatedStep, err)
+	}
+	return newCredential(federated{made, app}, o), nil
 }
 
-func newApplication(app App, proof confidential.Credential, name string, client *http.Client, o Options) (*Credential, error) {
+func newClient(app App, proof confidential.Credential, client *http.Client) (confidential.Client, error) {
 	if err := azure.CheckEndpoint(app.AuthorityHost); err != nil {
-		return nil, fmt.Errorf("%s: authority: %w", name, err)
+		return confidential.Client{}, fmt.Errorf("authority: %w", err)
 	}
 	if app.TenantID == "" || app.ClientID == "" {
-		return nil, fmt.Errorf("%s: tenant and client id are required", name)
+		return confidential.Client{}, errors.New("tenant and client id are required")
 	}
-	msal, err := confidential.New(app.AuthorityHost+"/"+app.TenantID, app.ClientID, proof,
+	made, err := confidential.New(app.AuthorityHost+"/"+app.TenantID, app.ClientID, proof,
 		confidential.WithHTTPClient(client),
 		// The authority is configuration; asking another host about it adds
 		// a dependency and no trust.
@@ -86,17 +71,25 @@ func newApplication(app App, proof confidential.Credential, name string, client 
 		confidential.WithAzureRegion("DisableMsalForceRegion"),
 		confidential.WithClientCapabilities([]string{"cp1"}))
 	if err != nil {
-		return nil, fmt.Errorf("%s: making the client: %w", name, err)
+		return confidential.Client{}, fmt.Errorf("making the client: %w", err)
 	}
-	return newCredential(application{msal, app, name}, o), nil
+	return made, nil
 }
 
-func (a application) token(ctx context.Context, scope, claims string) (azcore.AccessToken, error) {
+func (f federated) token(ctx context.Context, scope, claims string) (azcore.AccessToken, error) {
+	return acquire(ctx, f.client, scope, claims)
+}
+
+func (federated) step() string { return federatedStep }
+
+func (f federated) tenant() string { return f.app.TenantID }
+
+func acquire(ctx context.Context, client confidential.Client, scope, claims string) (azcore.AccessToken, error) {
 	var options []confidential.AcquireByCredentialOption
 	if claims != "" {
 		options = append(options, confidential.WithClaims(claims))
 	}
-	result, err := a.client.AcquireTokenByCredential(ctx, []string{scope}, options...)
+	result, err := client.AcquireTokenByCredential(ctx, []string{scope}, options...)
 	if err != nil {
 		return azcore.AccessToken{}, err
 	}
@@ -104,10 +97,6 @@ func (a application) token(ctx context.Context, scope, claims string) (azcore.Ac
 		Token: result.AccessToken, ExpiresOn: result.ExpiresOn, RefreshOn: result.Metadata.RefreshOn,
 	}, nil
 }
-
-func (a application) step() string { return a.name }
-
-func (a application) tenant() string { return a.app.TenantID }
 
 // readFile reads a small file; its content is in no error.
 func readFile(path string) (data []byte, err error) {

@@ -203,9 +203,9 @@ func (c *Credential) hold(scope string, token azcore.AccessToken) error {
 
 // fail builds the one error that leaves this package.
 func (c *Credential) fail(err error) error {
-	for _, own := range []error{errScope, errScopes, errTenant, errShort, errPanic} {
+	for _, own := range []error{errScope, errScopes, errTenant, errShort, errPanic, errExpired, errEarly} {
 		if errors.Is(err, own) {
-			return &azure.CredentialError{Step: c.source.step(), Cause: own}
+			return &azure.CredentialError{Step: c.source.step(), Code: authorityCode(err), Cause: own}
 		}
 	}
 	return azure.NewCredentialError(c.source.step(), authorityCode(err), err)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -63,8 +64,25 @@ func (c Certificate) PEM() ([]byte, error) {
 	return append(out, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...), nil
 }
 
-// Certificate is this run's credential of the applications.
-func (s *Server) Certificate() Certificate { return s.certificate }
+// Certificate is the credential of the applications.
+func (s *Server) Certificate() Certificate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.certificate
+}
+
+// RotateCertificate registers a new certificate with every application and
+// removes the former one, the end of a rotation in Entra.
+func (s *Server) RotateCertificate() (Certificate, error) {
+	fresh, err := newCertificate()
+	if err != nil {
+		return Certificate{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.certificate = fresh
+	return fresh, nil
+}
 
 // Federation is a trust in another issuer: its tokens for subject are taken as
 // the application's assertion, as with a workload identity.
@@ -73,10 +91,15 @@ type Federation struct {
 	Key                       *rsa.PublicKey
 }
 
-// Federate adds a trust.
+// Federate adds a trust. An application trusts an issuer's subject once, as in
+// Entra: a second trust in the same one takes the place of the first, with what
+// may be another key.
 func (s *Server) Federate(f Federation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.federations = slices.DeleteFunc(s.federations, func(old Federation) bool {
+		return old.ClientID == f.ClientID && old.Issuer == f.Issuer && old.Subject == f.Subject
+	})
 	s.federations = append(s.federations, f)
 }
 
@@ -98,11 +121,15 @@ func (s *Server) checkAssertion(a App, assertion string) error {
 }
 
 func (s *Server) checkCertificate(a App, parsed *jwt.JSONWebToken) error {
-	if !s.namesCertificate(parsed.Headers[0]) {
+	certificate := s.Certificate()
+	if !certificate.named(parsed.Headers[0]) {
 		return fmt.Errorf("%w: certificate is not registered", errAssertion)
 	}
+	if now := s.now(); now.Before(certificate.Leaf.NotBefore) || now.After(certificate.Leaf.NotAfter) {
+		return fmt.Errorf("%w: certificate is not valid now", errAssertion)
+	}
 	var claims jwt.Claims
-	if err := parsed.Claims(s.certificate.Key.Public(), &claims); err != nil {
+	if err := parsed.Claims(certificate.Key.Public(), &claims); err != nil {
 		return fmt.Errorf("%w: signature", errAssertion)
 	}
 	tokenEndpoint := Authority + "/" + a.Tenant + "/oauth2/v2.0/token"
@@ -143,11 +170,11 @@ func (s *Server) checkTimes(claims jwt.Claims, expected jwt.Expected) error {
 	return nil
 }
 
-// namesCertificate reports whether the header's thumbprint (x5t#S256) is the
-// registered one. MSAL writes it in padded standard base64, RFC 7515 in base64url.
-func (s *Server) namesCertificate(h jose.Header) bool {
+// named reports whether the header's thumbprint (x5t#S256) is the certificate's.
+// MSAL writes it in padded standard base64, RFC 7515 in base64url.
+func (c Certificate) named(h jose.Header) bool {
 	given, ok := h.ExtraHeaders["x5t#S256"].(string)
-	sum := sha256.Sum256(s.certificate.Leaf.Raw)
+	sum := sha256.Sum256(c.Leaf.Raw)
 	return ok && (given == base64.StdEncoding.EncodeToString(sum[:]) || given == base64.RawURLEncoding.EncodeToString(sum[:]))
 }
 

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"secureapi/scripts/devstack/fault"
 )
 
 // Options configure a Server.
@@ -29,13 +31,17 @@ type Options struct {
 
 // Server is the issuer. It is an http.Handler.
 type Server struct {
-	now         func() time.Time
-	ring        *keyRing
-	apps        []App
-	certificate Certificate
-	mux         *http.ServeMux
+	// Faults makes the issuer's endpoints misbehave; they are called discovery,
+	// keys and token.
+	Faults fault.Switch
+
+	now  func() time.Time
+	ring *keyRing
+	apps []App
+	mux  *http.ServeMux
 
 	mu          sync.Mutex
+	certificate Certificate // registered with every application
 	federations []Federation
 	used        map[string]bool // assertions by jti
 }
@@ -62,9 +68,10 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.mux = http.NewServeMux()
-	s.mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.serveDiscovery)
-	s.mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.serveKeys)
-	s.mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.serveToken)
+	s.mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.faulty("discovery", s.serveDiscovery))
+	s.mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.faulty("keys", s.serveKeys))
+	s.mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.faulty("token", s.serveToken))
+	s.mux.Handle("/local/fault", &s.Faults)
 	s.mux.HandleFunc("POST /local/token", s.serveLocalToken)
 	s.mux.HandleFunc("POST /local/rotate", s.serveRotate)
 	return s, nil
@@ -72,3 +79,14 @@ func New(o Options) (*Server, error) {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// faulty lets the fault in force meet an endpoint.
+func (s *Server) faulty(operation string, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if status := s.Faults.Apply(r, operation); status != 0 {
+			fail(w, status, "temporarily_unavailable", "AADSTS90033: A transient error has occurred. Please try again.")
+			return
+		}
+		next(w, r)
+	}
+}
