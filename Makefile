@@ -14,6 +14,8 @@ FUZZTIME ?= 10m
 REQUIRE ?=
 # Flags of `make bench`; BENCH=-h lists them.
 BENCH ?=
+# Where `make sbom` writes.
+SBOM ?= bin/sbom.cdx.json
 # A part of `make check` by name: make check ONLY="lint format".
 ONLY ?=
 
@@ -56,7 +58,7 @@ bench: $(NODE_MODULES) ## Measure speed and memory beside their aims (BENCH="-on
 	go run ./scripts/bench $(BENCH)
 
 .PHONY: check
-check: ## Modules, format, vet, docs, Bicep, vulnerabilities, lint, race (ONLY=, REQUIRE=)
+check: ## Format, docs, workflows, secrets, Bicep, lint, race and more (ONLY=, REQUIRE=)
 	go run ./scripts/check $(if $(REQUIRE),-require=$(REQUIRE)) $(ONLY)
 
 .PHONY: lint
@@ -79,9 +81,16 @@ fuzz: ## Fuzz every target for FUZZTIME (10m) each
 fuzz-short: ## Fuzz every target for ten seconds each
 	go run ./scripts/fuzz -time 10s
 
+.PHONY: sbom
+sbom: ## Write bin/sbom.cdx.json, the deployed binary's bill of materials (CycloneDX)
+	@mkdir -p $(dir $(SBOM))
+	@tool=$$(go tool -modfile=scripts/supply/go.mod -n cyclonedx-gomod) && \
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $$tool app -json -licenses -noserial -main handler -output $(SBOM) .
+
 .PHONY: tools
 tools: ## Compile the pinned build tools into Go's build cache
 	@for tool in gofumpt govulncheck golangci-lint; do $(TOOL) -n $$tool || exit 1; done
+	@for tool in actionlint gitleaks cyclonedx-gomod; do go tool -modfile=scripts/supply/go.mod -n $$tool || exit 1; done
 
 .PHONY: clean
 clean: ## Remove what was built and the local stack's state; keep npm's packages

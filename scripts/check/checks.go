@@ -29,7 +29,10 @@ func all() []check {
 		{"format", format},
 		{"vet", vet},
 		{"docs", docs},
+		{"workflows", workflows},
+		{"secrets", secrets},
 		{"bicep", bicep},
+		{"sbom", sbom},
 		{"vulnerabilities", vulnerabilities("./...")},
 		{"lint", lint},
 		{"lint-rules", lintRules},
@@ -43,6 +46,8 @@ func modules(ctx context.Context, out io.Writer) error {
 		goRun(ctx, out, "mod", "verify"),
 		goRun(ctx, out, "-C", toolsDir, "mod", "tidy", "-diff"),
 		goRun(ctx, out, "-C", toolsDir, "mod", "verify"),
+		goRun(ctx, out, "-C", supplyDir, "mod", "tidy", "-diff"),
+		goRun(ctx, out, "-C", supplyDir, "mod", "verify"),
 	)
 }
 

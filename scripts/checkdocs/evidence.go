@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,7 +17,7 @@ import (
 const evidenceColumn = "evidence"
 
 var (
-	testFunc  = regexp.MustCompile(`^func ((?:Test|Fuzz|Example)\w+)\(`)
+	testFunc  = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Example)\w+)\(`)
 	namedTest = regexp.MustCompile(`^((?:Test|Fuzz)[A-Z]\w*)(?:/.*)?$`)
 	separator = regexp.MustCompile(`^\|(?:\s*:?-+:?\s*\|)+$`)
 	gap       = regexp.MustCompile(`^(?:Gap|Not applicable|Left to the deployment): (.+)$`)
@@ -55,26 +54,21 @@ func newInventory(root string) (inventory, error) {
 }
 
 func (inv inventory) read(name string) error {
-	file, err := os.Open(name)
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if m := testFunc.FindStringSubmatch(lines.Text()); m != nil {
-			inv.tests[m[1]] = true
-		}
+	for _, m := range testFunc.FindAllSubmatch(text, -1) {
+		inv.tests[string(m[1])] = true
 	}
-	return lines.Err()
+	return nil
 }
 
 // named reports tests that a document names and that do not exist.
 func (inv inventory) named(d *document) (problems []string) {
 	for _, l := range d.prose {
 		for _, m := range span.FindAllStringSubmatch(l.text, -1) {
-			if t := namedTest.FindStringSubmatch(m[1]); t != nil && !inv.tests[t[1]] {
+			if t := namedTest.FindStringSubmatch(m[1]); len(t) > 0 && !inv.tests[t[1]] {
 				problems = append(problems, fmt.Sprintf("%s:%d: there is no test %s", d.name, l.number, t[1]))
 			}
 		}
@@ -84,7 +78,7 @@ func (inv inventory) named(d *document) (problems []string) {
 
 // rows reports rows of evidence tables that have none, and returns the first
 // cell of every row.
-func (inv inventory) rows(d *document) (first []string, problems []string) {
+func (inv inventory) rows(d *document) (first, problems []string) {
 	inside := false
 	var former []string
 	for _, l := range d.prose {
@@ -185,7 +179,7 @@ type obligation struct {
 	rows     []string
 }
 
-func conformance(name string, rows string) obligation {
+func conformance(name, rows string) obligation {
 	return obligation{path.Join("docs/conformance", name), strings.Fields(rows)}
 }
 
