@@ -78,6 +78,7 @@ func TestCheck(t *testing.T) {
 			for name, text := range map[string]string{
 				"handler/x_test.go": "package x\n\nfunc TestThere(t *testing.T) {}\n",
 				"Makefile":          makefile, "go.mod": product, "scripts/tools/go.mod": tools, "scripts/supply/go.mod": "module m/supply\n\ngo 1.26\n",
+				"scripts/kics/go.mod":           "module m/kics\n\ngo 1.26\n",
 				"scripts/devstack/package.json": npm, "docs/dependencies.md": goodDeps,
 			} {
 				write(t, root, name, text)

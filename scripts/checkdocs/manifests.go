@@ -65,7 +65,7 @@ func dependencies(ctx context.Context, root string, doc *document) ([]string, er
 // required returns name -> version of every direct dependency.
 func required(ctx context.Context, root string) (map[string]string, error) {
 	all := map[string]string{}
-	for _, dir := range []string{"", "scripts/tools", "scripts/supply"} {
+	for _, dir := range []string{"", "scripts/tools", "scripts/supply", "scripts/kics"} {
 		mod, err := readGoMod(ctx, filepath.Join(root, filepath.FromSlash(dir), "go.mod"))
 		if err != nil {
 			return nil, err
