@@ -1,8 +1,8 @@
 // Command checkdocs holds the documentation against the tree: every relative
-// link and anchor in a Markdown file leads somewhere, every `make` target and
-// every path in code spans exists, no text is unfinished or names a developer's
-// machine, docs/dependencies.md agrees with the manifests, every test that is
-// named exists, and every claim of THREAT_MODEL.md and docs/conformance/ has
+// link and anchor in a Markdown file leads somewhere, every `make` target, path
+// and test in code spans exists, what is quoted from a file stands in it, no text
+// is unfinished or names a developer's machine, docs/dependencies.md agrees with
+// the manifests, and every claim of THREAT_MODEL.md and docs/conformance/ has
 // evidence.
 //
 // It reads no network: a link to another site is checked for its form only.
@@ -50,6 +50,7 @@ func check(ctx context.Context, root string) ([]string, error) {
 		problems = append(problems, docs.links(root, d)...)
 		problems = append(problems, d.commands(targets)...)
 		problems = append(problems, d.paths(root)...)
+		problems = append(problems, d.quotes(root)...)
 		problems = append(problems, d.words()...)
 	}
 	unproved, err := evidence(root, docs)

@@ -60,6 +60,9 @@ func TestCheck(t *testing.T) {
 			"docs/dependencies.md:6: example.com/b: no manifest requires it directly",
 		}},
 		{"twice", "docs/dependencies.md", goodDeps + "| `pkg` | 3.0.0 | " + reason + " |\n", []string{"docs/dependencies.md:6: pkg: listed twice"}},
+		{"quotes", "docs/limits.md", "`handler/x_test.go`: `func TestThere(t  *testing.T)` `handler/x_test.go`: `maxBody = 1`\n", []string{
+			`docs/limits.md:1: handler/x_test.go does not hold "maxBody = 1"`,
+		}},
 		{"named tests", "README.md", "`TestThere` `TestThere/sub` `TestGone` `Testimony`", []string{"README.md:1: there is no test TestGone"}},
 		{"evidence", "THREAT_MODEL.md", "|threat|evidence|\n|--|--|\n|a|`TestThere`|\n|b|`handler/`|\n|c|Gap: " + reason + "|\n", nil},
 		{"no evidence", "THREAT_MODEL.md", "|threat|evidence|\n|--|--|\n|a|we think so|\n|b|`docs/none.md`|\n|c|Gap: later|\n|d|\n", []string{
