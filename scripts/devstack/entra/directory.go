@@ -37,11 +37,15 @@ type Persona struct {
 	Tenant string   `json:"tenant"`
 	OID    string   `json:"oid"`
 	Roles  []string `json:"roles"`
-	// ACRS are the authentication contexts that this person's sign-in meets.
+	// ACRS are the authentication contexts of this person's tokens from
+	// /local/token. A sign-in meets those that it is asked for.
 	ACRS []string `json:"acrs,omitempty"`
-	// Capable: this person's client understands claims challenges.
+	// Capable: this person's client understands claims challenges, unless the
+	// client is there to say so itself.
 	Capable bool `json:"capable,omitempty"`
 }
+
+func (p Persona) username() string { return p.Name + "@dev.example" }
 
 // App is an application with its own permissions (or none, as the handler).
 type App struct {

@@ -32,10 +32,14 @@ func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request) {
 	base := Authority + "/" + tenant
 	reply(w, http.StatusOK, map[string]any{
 		"issuer":                                issuerV2(tenant),
-		"authorization_endpoint":                base + "/oauth2/v2.0/authorize",
+		"authorization_endpoint":                s.pagesBase() + "/" + tenant + "/oauth2/v2.0/authorize",
+		"device_authorization_endpoint":         base + "/oauth2/v2.0/devicecode",
 		"token_endpoint":                        base + "/oauth2/v2.0/token",
 		"jwks_uri":                              base + "/discovery/v2.0/keys",
-		"response_types_supported":              []string{"code", "id_token", "code id_token"},
+		"response_types_supported":              []string{"code"},
+		"response_modes_supported":              []string{"query", "form_post"},
+		"code_challenge_methods_supported":      []string{"S256"},
+		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
 		"subject_types_supported":               []string{"pairwise"},
 		"id_token_signing_alg_values_supported": []string{algorithm},
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
@@ -44,17 +48,9 @@ func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// serveToken is the client credentials grant.
-func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if err := r.ParseForm(); err != nil {
-		fail(w, http.StatusBadRequest, "invalid_request", "AADSTS900144: The request body cannot be read.")
-		return
-	}
-	if r.PostForm.Get("grant_type") != "client_credentials" {
-		fail(w, http.StatusBadRequest, "unsupported_grant_type", "AADSTS70003: The grant type is not supported.")
-		return
-	}
+// serveClientCredentials is the grant of applications (RFC 6749, section 4.4).
+// The form is parsed.
+func (s *Server) serveClientCredentials(w http.ResponseWriter, r *http.Request) {
 	app, ok := s.App(r.PostForm.Get("client_id"))
 	if !ok || app.Tenant != r.PathValue("tenant") || !strings.EqualFold(app.ClientID, r.PostForm.Get("client_id")) {
 		fail(w, http.StatusBadRequest, "unauthorized_client", "AADSTS700016: Application was not found in the directory.")

@@ -5,11 +5,13 @@
 // shaped as in production: v2.0 tokens for the API (of people and applications)
 // and v1.0 tokens for Azure resources, which the local Key Vault verifies and
 // the storage emulator reads. Applications prove themselves with a secret, a
-// certificate or a federated assertion, and each is really checked.
+// certificate or a federated assertion, and each is really checked. People sign
+// in through a public client, by authorization code with PKCE or by device code,
+// on a page that lists the personas: choosing one stands for the password.
 //
 // Trust boundary: what it signs is believed by whatever trusts the local CA, and
-// by nothing else. POST /local/token gives out any persona's token without a
-// password: the server must only ever listen on loopback.
+// by nothing else. POST /local/token and the sign-in page give out any persona's
+// token without a password: the server must only ever listen on loopback.
 package entra
 
 import (
@@ -39,16 +41,19 @@ type Server struct {
 	ring *keyRing
 	apps []App
 	mux  *http.ServeMux
+	// grants has a lock of its own.
+	grants *grants
 
 	mu          sync.Mutex
 	certificate Certificate // registered with every application
 	federations []Federation
 	used        map[string]bool // assertions by jti
+	pages       string          // where Pages is served
 }
 
 // New makes the issuer, its keys and the secrets of the applications.
 func New(o Options) (*Server, error) {
-	s := &Server{now: o.Clock, apps: apps(), used: map[string]bool{}}
+	s := &Server{now: o.Clock, apps: apps(), used: map[string]bool{}, grants: newGrants()}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -72,6 +77,8 @@ func New(o Options) (*Server, error) {
 	s.mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.faulty("keys", s.serveKeys))
 	s.mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.faulty("token", s.serveToken))
 	s.mux.Handle("/local/fault", &s.Faults)
+	s.mux.HandleFunc("POST /{tenant}/oauth2/v2.0/devicecode", s.serveDeviceCode)
+	s.routePages(s.mux)
 	s.mux.HandleFunc("POST /local/token", s.serveLocalToken)
 	s.mux.HandleFunc("POST /local/rotate", s.serveRotate)
 	return s, nil

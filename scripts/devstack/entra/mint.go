@@ -50,7 +50,7 @@ func (s *Server) PersonaClaims(p Persona, g Grant) map[string]any {
 	maps.Copy(claims, map[string]any{
 		"sub": base64.RawURLEncoding.EncodeToString(pairwise[:]), "idtyp": "user", "scp": Scope,
 		"azp": ToolClientID, "azpacr": actorPublic,
-		"name": p.Name, "preferred_username": p.Name + "@dev.example",
+		"name": p.Name, "preferred_username": p.username(),
 	})
 	if len(p.Roles) > 0 {
 		claims["roles"] = p.Roles

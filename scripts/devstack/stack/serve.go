@@ -45,6 +45,11 @@ func (s *Stack) serveAll(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	pages, err := s.serve(ctx, "signin", s.Entra.Pages(), nil)
+	if err != nil {
+		return err
+	}
+	s.Entra.ServePagesAt("http://" + pages)
 	address, err := s.serve(ctx, "identity", managed, nil)
 	s.identityURL = "http://" + address + identity.Path
 	return err
