@@ -26,7 +26,7 @@ const root = "secureapi/handler"
 // imports from lower layers only, so that the layers are also the order in which
 // to read and to trust the code: nothing below can be made to call above.
 var layers = [][]string{
-	{"authz", "clock", "envelope", "rowstore"},
+	{"authz", "clock", "envelope", "rowstore", "vectors"},
 	{"dataclass", "rowseal", "telemetry"},
 	{"authn", "customhandler", "keyring", "memstore", "storetest"},
 	{"audit", "azure", "memvault"},
@@ -42,7 +42,7 @@ var layers = [][]string{
 }
 
 // testOnly packages are imported by tests, and by nothing that is shipped.
-var testOnly = []string{"memstore", "memvault", "storetest"}
+var testOnly = []string{"memstore", "memvault", "storetest", "vectors"}
 
 // libraries says which packages may import a library from outside. What is not
 // here is not allowed: a new line is a decision, and belongs into
@@ -54,6 +54,7 @@ var libraries = map[string][]string{
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob":           {"azure/blobs"},
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azqueue/v2":       {"azure/queues"},
 	"github.com/AzureAD/microsoft-authentication-library-for-go":     {"azure/credential"},
+	"github.com/c2sp/wycheproof":                                     {"vectors"},
 	"github.com/caarlos0/env/v11":                                    {"config"},
 	"github.com/go-jose/go-jose/v4":                                  {"authn"},
 	"github.com/go-json-experiment/json":                             {"audit", "authn", "azure", "azure/*", "bulkimport", "customhandler", "httpapi", "jobs", "keyring", "operation", "rowseal", "tokenvault"},

@@ -79,6 +79,8 @@ func (k jwk) rsa() (*rsa.PublicKey, error) {
 		return nil, errors.New("modulus is not accepted")
 	case new(big.Int).SetBytes(e).Cmp(big.NewInt(exponent)) != 0:
 		return nil, errors.New("exponent is not accepted")
+	case fromInfineon(modulus):
+		return nil, errors.New("modulus can be factored")
 	}
 	return &rsa.PublicKey{N: modulus, E: exponent}, nil
 }

@@ -137,7 +137,7 @@ func (k Key) Derive(label string, n int, parts ...string) []byte {
 	for _, part := range parts {
 		info = appendField(info, part)
 	}
-	out, err := hkdf.Key(sha256.New, k.material.bytes[:], k.ID[:], string(info), n)
+	out, err := expand(k.material.bytes[:], k.ID[:], info, n)
 	if err != nil {
 		// Only n > 255*32 can fail, a programming error.
 		panic("envelope: derive: " + err.Error())
@@ -241,19 +241,37 @@ func recordKey(key Key, c Context, salt []byte) (cipher.AEAD, []byte, error) {
 	for _, field := range [...]string{c.Label, format, c.Tenant, c.Table, c.Class} {
 		info = appendField(info, field)
 	}
-	derived, err := hkdf.Key(sha256.New, key.material.bytes[:], salt, string(info), keySize+commitSize)
+	derived, err := expand(key.material.bytes[:], salt, info, keySize+commitSize)
 	if err != nil {
 		return nil, nil, fmt.Errorf("deriving record key: %w", err)
 	}
-	block, err := aes.NewCipher(derived[:keySize])
+	aead, err := newAEAD(derived[:keySize])
 	if err != nil {
-		return nil, nil, fmt.Errorf("record cipher: %w", err)
+		return nil, nil, err
+	}
+	return aead, derived[keySize:], nil
+}
+
+// expand is HKDF-SHA256 (RFC 5869), the one key derivation of the formats.
+func expand(secret, salt, info []byte, n int) ([]byte, error) {
+	return hkdf.Key(sha256.New, secret, salt, string(info), n)
+}
+
+// newAEAD is AES-256-GCM with a random nonce of 12 bytes before the ciphertext
+// and a tag of 16 behind it. A shorter key would be another AES.
+func newAEAD(key []byte) (cipher.AEAD, error) {
+	if len(key) != keySize {
+		return nil, fmt.Errorf("record cipher: a key of %d bytes, want %d", len(key), keySize)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("record cipher: %w", err)
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
-		return nil, nil, fmt.Errorf("record cipher mode: %w", err)
+		return nil, fmt.Errorf("record cipher mode: %w", err)
 	}
-	return aead, derived[keySize:], nil
+	return aead, nil
 }
 
 func additionalData(header []byte, c Context) []byte {
