@@ -69,6 +69,10 @@ lint: ## Lint only
 format: ## Rewrite the Go files in gofumpt's format
 	$(TOOL) gofumpt -w handler scripts
 
+.PHONY: fips
+fips: ## Build on the certified FIPS 140-3 module, and test the cryptography in its mode
+	go run ./scripts/check fips
+
 .PHONY: tidy-check
 tidy-check: ## Fail when go.mod or go.sum would change, or a module was altered
 	go run ./scripts/check modules

@@ -37,6 +37,7 @@ func all() []check {
 		{"sbom", sbom},
 		{"kics", kics},
 		{"vulnerabilities", vulnerabilities("./...")},
+		{"fips", fips},
 		{"lint", lint},
 		{"lint-rules", lintRules},
 		{"race", race},
