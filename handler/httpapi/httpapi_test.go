@@ -195,7 +195,9 @@ func (a *api) call(t *testing.T, method, path, token, body string, change ...fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer{response.StatusCode, response.Header, string(b)}
+	got := answer{response.StatusCode, response.Header, string(b)}
+	checkContract(t, r, body, got)
+	return got
 }
 
 func (r answer) decode(t *testing.T) (into struct {
