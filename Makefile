@@ -61,6 +61,10 @@ bench: $(NODE_MODULES) ## Measure speed and memory beside their aims (BENCH="-on
 check: ## Format, docs, workflows, secrets, Bicep, lint, race and more (ONLY=, REQUIRE=)
 	go run ./scripts/check $(if $(REQUIRE),-require=$(REQUIRE)) $(ONLY)
 
+.PHONY: infra
+infra: ## Rewrite what is generated of infra/: settings, snapshots, cost
+	go run ./scripts/infra
+
 .PHONY: lint
 lint: ## Lint only
 	go run ./scripts/check lint

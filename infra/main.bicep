@@ -294,6 +294,8 @@ module alerts 'modules/alerts.bicep' = {
     location: location
     prefix: prefix
     appName: names.app
+    accountNames: [names.host, names.data, names.audit]
+    vaultName: names.vault
     emails: emails
     phones: phones
   }

@@ -7,6 +7,12 @@ param prefix string
 @description('Name of the app.')
 param appName string
 
+@description('Accounts whose availability is watched.')
+param accountNames string[]
+
+@description('Vault whose availability is watched.')
+param vaultName string
+
 @description('Addresses that are told.')
 param emails string[]
 
@@ -14,6 +20,10 @@ param emails string[]
 param phones { countryCode: string, phoneNumber: string }[]
 
 resource app 'Microsoft.Web/sites@2025-03-01' existing = { name: appName }
+
+resource accounts 'Microsoft.Storage/storageAccounts@2025-06-01' existing = [for a in accountNames: { name: a }]
+
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = { name: vaultName }
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = { name: '${prefix}-log' }
 
@@ -26,6 +36,7 @@ var queries = [
   { name: 'keyring-refused', severity: 0, text: loadTextContent('../queries/keyring-refused.kql') }
   { name: 'poison-message', severity: 2, text: loadTextContent('../queries/poison-message.kql') }
   { name: 'queue-age', severity: 2, text: loadTextContent('../queries/queue-age.kql') }
+  { name: 'reveal-spike', severity: 1, text: loadTextContent('../queries/reveal-spike.kql') }
   { name: 'security-alarm', severity: 0, text: loadTextContent('../queries/security-alarm.kql') }
   { name: 'telemetry-dropped', severity: 2, text: loadTextContent('../queries/telemetry-dropped.kql') }
   { name: 'vault-denied', severity: 1, text: loadTextContent('../queries/vault-denied.kql') }
@@ -33,11 +44,16 @@ var queries = [
 
 // What an attacker with rights would change first.
 var operations = {
+  account: 'Microsoft.Storage/storageAccounts/write'
+  'alert-rule': 'Microsoft.Insights/scheduledQueryRules/delete'
   'app-settings': 'Microsoft.Web/sites/config/write'
   diagnostics: 'Microsoft.Insights/diagnosticSettings/delete'
   lock: 'Microsoft.Authorization/locks/delete'
+  'network-rule': 'Microsoft.Network/networkSecurityGroups/securityRules/write'
   policy: 'Microsoft.Authorization/policyAssignments/write'
   role: 'Microsoft.Authorization/roleAssignments/write'
+  'role-definition': 'Microsoft.Authorization/roleDefinitions/write'
+  team: 'Microsoft.Insights/actionGroups/write'
   vault: 'Microsoft.KeyVault/vaults/write'
 }
 
@@ -107,6 +123,54 @@ resource serverErrors 'Microsoft.Insights/metricAlerts@2018-03-01' = {
           timeAggregation: 'Total'
         }
       ]
+    }
+    actions: [{ actionGroupId: team.id }]
+  }
+}
+
+// Storage and Key Vault publish this metric under the same name, in percent.
+var unavailable = {
+  criterionType: 'StaticThresholdCriterion'
+  name: 'availability'
+  metricName: 'Availability'
+  operator: 'LessThan'
+  threshold: 99
+  timeAggregation: 'Average'
+}
+
+resource accountsUnavailable 'Microsoft.Insights/metricAlerts@2018-03-01' = [
+  for (name, i) in accountNames: {
+    name: '${prefix}-unavailable-${name}'
+    location: 'global'
+    properties: {
+      description: 'Runbook: docs/runbooks/dependency-unavailable.md'
+      severity: 1
+      enabled: true
+      scopes: [accounts[i].id]
+      evaluationFrequency: 'PT5M'
+      windowSize: 'PT15M'
+      criteria: {
+        'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+        allOf: [union(unavailable, { metricNamespace: 'Microsoft.Storage/storageAccounts' })]
+      }
+      actions: [{ actionGroupId: team.id }]
+    }
+  }
+]
+
+resource vaultUnavailable 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: '${prefix}-unavailable-${vaultName}'
+  location: 'global'
+  properties: {
+    description: 'Runbook: docs/runbooks/dependency-unavailable.md'
+    severity: 1
+    enabled: true
+    scopes: [vault.id]
+    evaluationFrequency: 'PT5M'
+    windowSize: 'PT15M'
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [union(unavailable, { metricNamespace: 'Microsoft.KeyVault/vaults' })]
     }
     actions: [{ actionGroupId: team.id }]
   }

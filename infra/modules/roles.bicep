@@ -44,7 +44,17 @@ resource data 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   }
 }
 
-resource audit 'Microsoft.Storage/storageAccounts@2025-06-01' existing = { name: auditAccountName }
+resource audit 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: auditAccountName
+  resource blobService 'blobServices' existing = {
+    name: 'default'
+    resource checkpoints 'containers' existing = { name: 'checkpoints' }
+  }
+  resource tableService 'tableServices' existing = {
+    name: 'default'
+    resource log 'tables' existing = { name: 'audit' }
+  }
+}
 
 resource insights 'Microsoft.Insights/components@2020-02-02' existing = { name: insightsName }
 
@@ -67,6 +77,26 @@ resource signer 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
         dataActions: [
           'Microsoft.KeyVault/vaults/keys/read'
           'Microsoft.KeyVault/vaults/keys/sign/action'
+        ]
+      }
+    ]
+  }
+}
+
+// Storage Blob Data Contributor could also delete, and change the container itself.
+// What is written cannot be overwritten either: the container's policy sees to it.
+resource checkpointer 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(resourceGroup().id, 'checkpointer')
+  properties: {
+    roleName: 'Vault checkpointer (${resourceGroup().name})'
+    description: 'Reads and writes blobs, and deletes none.'
+    type: 'CustomRole'
+    assignableScopes: [resourceGroup().id]
+    permissions: [
+      {
+        dataActions: [
+          'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'
+          'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'
         ]
       }
     ]
@@ -139,18 +169,29 @@ resource appOnData 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   }
 ]
 
-resource appOnAudit 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for role in [blobContributor, tableContributor]: {
-    scope: audit
-    name: guid(audit.id, identityName, role)
-    properties: {
-      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
-      principalId: identity.properties.principalId
-      principalType: 'ServicePrincipal'
-      description: 'The audit log and its checkpoints.'
-    }
+// Streams that are sealed leave the list of open ones, so entities are deleted too;
+// that no entry is lost is what the checkpoints prove.
+resource appOnAuditLog 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: audit::tableService::log
+  name: guid(audit::tableService::log.id, identityName, tableContributor)
+  properties: {
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', tableContributor)
+    principalId: identity.properties.principalId
+    principalType: 'ServicePrincipal'
+    description: 'The audit log.'
   }
-]
+}
+
+resource appOnCheckpoints 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: audit::blobService::checkpoints
+  name: guid(audit::blobService::checkpoints.id, identityName, checkpointer.name)
+  properties: {
+    roleDefinitionId: checkpointer.id
+    principalId: identity.properties.principalId
+    principalType: 'ServicePrincipal'
+    description: 'Checkpoints of the audit log, written once.'
+  }
+}
 
 resource appOnInsights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: insights

@@ -67,6 +67,8 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     supportsHttpsTrafficOnly: true
     publicNetworkAccess: publicAccess ? 'Enabled' : 'Disabled'
     networkAcls: { defaultAction: publicAccess ? 'Allow' : 'Deny', bypass: 'None' }
+    // No key signs a SAS here; one that a user's token signs ends within the hour.
+    sasPolicy: { expirationAction: 'Block', sasExpirationPeriod: '00.01:00:00' }
     encryption: {
       requireInfrastructureEncryption: true
       keySource: customerManagedKey ? 'Microsoft.Keyvault' : 'Microsoft.Storage'

@@ -68,6 +68,8 @@ resource kek 'Microsoft.KeyVault/vaults/keys@2025-05-01' = {
   }
 }
 
+// No rotation: every keyring row and checkpoint names the version that signed it, and
+// a new version is a decision with a runbook.
 resource sign 'Microsoft.KeyVault/vaults/keys@2025-05-01' = {
   parent: vault
   name: 'sign'

@@ -1,0 +1,3 @@
+using 'sentinel.bicep'
+
+param workspaceName = 'vault-${readEnvironmentVariable('AZURE_ENV_NAME')}-log'
