@@ -203,7 +203,11 @@ func keyringOptions(
 // assemble makes every part. It contacts nothing: a dependency that is down
 // is health/ready's to tell, not a reason to end.
 func assemble(ctx context.Context, c config.Config, getenv func(string) string, logger *slog.Logger) (*app, error) {
-	transport, err := azure.NewTransport(c.LocalStackFile, getenv, clock.System)
+	configured, err := endpoints(c)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := azure.NewTransport(c.LocalStackFile, getenv, clock.System, configured...)
 	if err != nil {
 		return nil, err
 	}

@@ -43,6 +43,17 @@ func connection(c config.Config) (*insights.Connection, error) {
 	return &parsed, nil
 }
 
+// endpoints are all services that the settings name, telemetry's included: the
+// only hosts that may have a private address.
+func endpoints(c config.Config) ([]string, error) {
+	list := c.Endpoints()
+	to, err := connection(c)
+	if err == nil && to != nil {
+		list = append(list, to.Endpoint())
+	}
+	return list, err
+}
+
 // recorder is the process' telemetry. It never blocks and never fails.
 type recorder struct {
 	telemetry.Recorder

@@ -5,8 +5,9 @@
 // Trust boundary: a service is believed as far as TLS proves its name, and no
 // further. All connections are TLS 1.2 or newer and verified; a redirect is
 // never followed, because a bearer token would travel with it; responses are
-// bounded; link-local and metadata addresses cannot be dialled, so that no
-// input that ends up in a host name reaches the instance's metadata. The
+// bounded. The services of the configuration may be in a private network; any
+// other name leads to a public address or nowhere, and no name leads to the
+// instance itself or to the platform's metadata (address.go). The
 // managed-identity endpoint, which speaks plain HTTP on such an address, has a
 // client of its own that can dial nothing else.
 //
@@ -80,12 +81,16 @@ type Transport struct {
 
 // NewTransport reads what it needs from the environment: the identity
 // endpoint, and, to refuse localStackFile, whether this is Azure. An empty
-// localStackFile means production.
-func NewTransport(localStackFile string, env func(string) string, now clock.Clock) (*Transport, error) {
+// localStackFile means production. The endpoints (https://host) are those that
+// the configuration names: they alone may have a private address.
+func NewTransport(localStackFile string, env func(string) string, now clock.Clock, endpoints ...string) (*Transport, error) {
 	t := &Transport{now: now}
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive, ControlContext: refuseMetadata}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	dial := dialer.DialContext
+	guard, err := newGuard(endpoints)
+	if err != nil {
+		return nil, fmt.Errorf("endpoints: %w", err)
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: cipherSuites()}
+	dial := guard.dial
 	if localStackFile != "" {
 		stack, err := loadStack(localStackFile, env)
 		if err != nil {
@@ -148,6 +153,18 @@ func (t *Transport) Close() {
 	t.identity.CloseIdleConnections()
 }
 
+// cipherSuites are those of TLS 1.2: authenticated encryption and a key that
+// nobody can recover later. They are named so that GODEBUG cannot bring back what
+// Go has left behind, nor keep CBC. TLS 1.3 has no others. Key exchange is left to
+// Go, which prefers a hybrid with ML-KEM.
+func cipherSuites() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	}
+}
+
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 // newHTTPTransport asks no proxy: HTTPS_PROXY in an environment must not be
@@ -158,6 +175,7 @@ func newHTTPTransport(config *tls.Config, dial dialFunc) *http.Transport {
 		DialContext:            dial,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    handshakeTimeout,
+		ResponseHeaderTimeout:  tryTimeout,
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: handshakeTimeout},
 		DisableCompression:     true,
@@ -200,24 +218,6 @@ func (t *Transport) allowIdentity(endpoint string) error {
 	t.identity = newHTTPTransport(nil, func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return dialer.DialContext(ctx, network, address)
 	})
-	return nil
-}
-
-// wireServer is the address of the platform's agent, reachable from every
-// instance (https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16).
-var wireServer = netip.AddrFrom4([4]byte{168, 63, 129, 16})
-
-// refuseMetadata sees the address after name resolution, so that a name which
-// resolves to a metadata address is refused like the address itself.
-func refuseMetadata(_ context.Context, _, resolved string, _ syscall.RawConn) error {
-	to, err := netip.ParseAddrPort(resolved)
-	if err != nil {
-		return errAddress
-	}
-	address := to.Addr().Unmap()
-	if !address.IsGlobalUnicast() || address == wireServer {
-		return errAddress
-	}
 	return nil
 }
 

@@ -154,3 +154,15 @@ func refuseKeys(environment map[string]string) error {
 func (c Config) Endpoint(account, service string) string {
 	return "https://" + account + "." + service + "." + c.StorageSuffix
 }
+
+// Endpoints are the addresses of all services that the settings name. They may
+// be private; see azure.NewTransport.
+func (c Config) Endpoints() []string {
+	endpoints := []string{c.AuthorityHost, c.KeyVaultURL}
+	for _, account := range []string{c.DataAccount, c.AuditAccount} {
+		for _, service := range []string{"table", "queue", "blob"} {
+			endpoints = append(endpoints, c.Endpoint(account, service))
+		}
+	}
+	return endpoints
+}

@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	if err != nil {
 		return err
 	}
-	transport, err := azure.NewTransport(t.localStack, getenv, clock.System)
+	transport, err := azure.NewTransport(t.localStack, getenv, clock.System, t.identity.app.AuthorityHost, t.vault, t.tables())
 	if err != nil {
 		return err
 	}
@@ -103,6 +103,9 @@ func or(value, otherwise string) string {
 	return value
 }
 
+// tables is the address of the account's tables.
+func (t target) tables() string { return "https://" + t.account + ".table." + t.suffix }
+
 // options are the parts of the keyring, over the adapters that the handler uses.
 func (t target) options(transport *azure.Transport) (keyring.Options, error) {
 	credential, err := t.identity.credential(transport)
@@ -116,7 +119,7 @@ func (t target) options(transport *azure.Transport) (keyring.Options, error) {
 	wrapper, wrapErr := vault.Wrapper(t.wrapName)
 	signer, signErr := vault.Signer(t.signName)
 	service, serviceErr := tables.NewService(
-		"https://"+t.account+".table."+t.suffix, credential, transport.ClientOptions(azure.Tables, nil))
+		t.tables(), credential, transport.ClientOptions(azure.Tables, nil))
 	if err := errors.Join(wrapErr, signErr, serviceErr); err != nil {
 		return keyring.Options{}, err
 	}

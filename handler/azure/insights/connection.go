@@ -69,6 +69,11 @@ func ParseConnection(connection, authentication string) (Connection, error) {
 	return c, nil
 }
 
+// Endpoint is https://<host> of the ingestion service.
+func (c Connection) Endpoint() string {
+	return strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(c.TrackURL, "/track"), "/v2"), "/v2.1")
+}
+
 // parsePairs reads "Name=value;Name=value". Names are case-insensitive and
 // stand once. The error repeats nothing.
 func parsePairs(s string) (map[string]string, error) {

@@ -72,6 +72,9 @@ func FuzzParseConnection(f *testing.F) {
 		if err != nil {
 			return
 		}
+		if c.Endpoint()+"/v2/track" != c.TrackURL && c.Endpoint()+"/v2.1/track" != c.TrackURL || !strings.HasPrefix(c.Endpoint(), "https://") {
+			t.Fatalf("endpoint %q of %q", c.Endpoint(), c.TrackURL)
+		}
 		if !strings.HasPrefix(c.TrackURL, "https://") || !strings.HasSuffix(c.TrackURL, "/track") || c.AAD != (authentication != "") {
 			t.Fatalf("%+v", c)
 		}
