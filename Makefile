@@ -62,7 +62,7 @@ check: ## Format, docs, workflows, secrets, Bicep, lint, race and more (ONLY=, R
 	go run ./scripts/check $(if $(REQUIRE),-require=$(REQUIRE)) $(ONLY)
 
 .PHONY: infra
-infra: ## Rewrite what is generated of infra/: settings, snapshots, cost
+infra: ## Rewrite what is generated of infra/: settings, snapshots
 	go run ./scripts/infra
 
 .PHONY: lint

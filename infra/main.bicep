@@ -86,8 +86,8 @@ param logDailyQuotaGb int = -1
 @minValue(0)
 param monthlyBudget int = 0
 
-@description('First day of the first month of the budget.')
-param budgetStart string = '2026-12-01'
+@description('First day of the first month of the budget, such as 2026-12-01. A budget that is there keeps its own.')
+param budgetStart string = ''
 
 @description('Whether the Microsoft cloud security benchmark is assigned to the whole subscription.')
 param benchmark bool = false
@@ -316,3 +316,9 @@ output AUDIT_STORAGE_ACCOUNT string = names.audit
 
 @description('Name of the app.')
 output AZURE_FUNCTION_NAME string = names.app
+
+@description('Whether vault and storage are reached from inside the network only.')
+output PRIVATE_NETWORK bool = privateNetwork
+
+@description('Address of the API.')
+output API_URL string = app.outputs.url

@@ -20,3 +20,5 @@ param locks = true
 param auditRetentionDays = 365
 param logRetentionDays = 90
 param monthlyBudget = 500
+// A budget keeps the month in which it was made.
+param budgetStart = readEnvironmentVariable('BUDGET_START')

@@ -20,6 +20,8 @@ param locks = true
 param auditRetentionDays = 2555
 param logRetentionDays = 365
 param monthlyBudget = 1000
+// A budget keeps the month in which it was made.
+param budgetStart = readEnvironmentVariable('BUDGET_START')
 param hsm = true
 param customerManagedKey = true
 param benchmark = true

@@ -53,7 +53,7 @@ until [ -s "$state/handler.env" ]; do
 done
 
 set -a
-# shellcheck disable=SC1091 # written by the services a moment ago
+# shellcheck disable=SC1090,SC1091 # written by the services a moment ago
 . "./$state/handler.env"
 set +a
 # The host's own storage and the queue trigger: Core Tools speak plain HTTP with

@@ -193,3 +193,6 @@ resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
     ]
   }
 }
+
+@description('Address of the app.')
+output url string = 'https://${app.properties.defaultHostName}'

@@ -31,6 +31,7 @@ func all() []check {
 		{"format", format},
 		{"vet", vet},
 		{"docs", docs},
+		{"shell", shell},
 		{"workflows", workflows},
 		{"secrets", secrets},
 		{"bicep", bicep},
@@ -117,6 +118,27 @@ func vulnerabilities(packages string) func(context.Context, io.Writer) error {
 	}
 }
 
+// shell lints every shell script that the repository holds.
+func shell(ctx context.Context, out io.Writer) error {
+	if _, err := exec.LookPath("shellcheck"); err != nil {
+		return &notRunError{"shellcheck is not on PATH"}
+	}
+	names, err := output(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.sh", ".ci/run")
+	if err != nil {
+		return err
+	}
+	files := strings.FieldsFunc(names, func(r rune) bool { return r == 0 })
+	if len(files) < 3 {
+		return fmt.Errorf("%d shell scripts: not all were found", len(files))
+	}
+	cmd := exec.CommandContext(ctx, "shellcheck", files...)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("shellcheck: %w", err)
+	}
+	return nil
+}
+
 // bicep compiles and lints every template, compares it with its canonical
 // format, and each profile with its committed snapshot. Rules and their levels
 // are in infra/bicepconfig.json.
@@ -135,7 +157,7 @@ func bicep(ctx context.Context, out io.Writer) error {
 	for _, f := range files {
 		errs = append(errs, bicepFile(ctx, out, f))
 	}
-	for _, profile := range checkinfra.Profiles() {
+	for _, profile := range slices.Concat(checkinfra.Profiles(), checkinfra.Options()) {
 		difference, err := checkinfra.Compare(ctx, "infra", profile)
 		if err != nil {
 			_, printErr := fmt.Fprint(out, difference)
@@ -167,6 +189,13 @@ func bicepFiles(dir string) ([]string, error) {
 }
 
 func bicepFile(ctx context.Context, out io.Writer, file string) error {
+	if strings.HasPrefix(file, filepath.Join("infra", "entra")+string(filepath.Separator)) {
+		// Its extension is restored from a registry. The rest of the gate is offline.
+		if _, err := fmt.Fprintf(out, "not compiled: %s uses the Graph extension; compared with its format only\n", file); err != nil {
+			return err
+		}
+		return bicepFormat(ctx, file)
+	}
 	build := "build"
 	if strings.HasSuffix(file, ".bicepparam") {
 		build = "build-params"
@@ -183,6 +212,10 @@ func bicepFile(ctx context.Context, out io.Writer, file string) error {
 	if err != nil || strings.Contains(messages.String(), " : Warning ") {
 		return fmt.Errorf("%s does not compile cleanly", file)
 	}
+	return bicepFormat(ctx, file)
+}
+
+func bicepFormat(ctx context.Context, file string) error {
 	formatted, err := output(ctx, "bicep", "format", "--stdout", file)
 	if err != nil {
 		return fmt.Errorf("formatting %s: %w", file, err)
