@@ -62,7 +62,7 @@ check: ## Format, docs, workflows, secrets, Bicep, lint, race and more (ONLY=, R
 	go run ./scripts/check $(if $(REQUIRE),-require=$(REQUIRE)) $(ONLY)
 
 .PHONY: infra
-infra: ## Rewrite what is generated of infra/: settings, snapshots
+infra: ## Rewrite what is generated of infra/: settings, snapshots, cost
 	go run ./scripts/infra
 
 .PHONY: lint

@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // options say what is measured and how long.
@@ -44,6 +45,8 @@ type options struct {
 	profile int
 	// profileOut keeps the profile for `go tool pprof`; "": it is not kept.
 	profileOut string
+	// counts gets the requests a call as JSON; "": they are not kept.
+	counts string
 }
 
 const (
@@ -77,6 +80,7 @@ func parseOptions(args []string, stderr io.Writer) (o options, err error) {
 	flags.IntVar(&o.starts, "starts", 7, "starts of the binary")
 	flags.IntVar(&o.profile, "profile", 20000, "calls profiled by cpu; 0: none")
 	flags.StringVar(&o.profileOut, "profile-out", "", "file that keeps the CPU profile")
+	flags.StringVar(&o.counts, "counts", "", "file that keeps the requests a call, such as docs/requests.json")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -109,5 +113,5 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
-	return r.write(stdout)
+	return errors.Join(r.keep(o.counts, time.Now()), r.write(stdout))
 }

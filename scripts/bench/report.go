@@ -1,10 +1,14 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"text/tabwriter"
+	"time"
 )
 
 // verdict is what a row says about its aim.
@@ -42,7 +46,42 @@ func (s *section) add(what, aim, measured string, v verdict) {
 // tell adds a figure that has no aim.
 func (s *section) tell(what, measured string) { s.add(what, "-", measured, figure) }
 
-type report struct{ sections []*section }
+type report struct {
+	sections []*section
+	// requests are what the parts counted, for programs to read.
+	requests requests
+}
+
+// requests is what warm calls ask of other services, a call. docs/cost.md is
+// computed from it.
+type requests struct {
+	Date       string             `json:"date"`
+	Go         string             `json:"go"`
+	Callers    int                `json:"callers"`
+	Data       map[string]float64 `json:"data"`
+	Audit      map[string]float64 `json:"audit"`
+	KeyVault   int64              `json:"keyVault"`
+	Operations int64              `json:"operations"`
+}
+
+// keep writes the counts beside the report, when a file is named.
+func (r *report) keep(file string, now time.Time) error {
+	if file == "" {
+		return nil
+	}
+	if len(r.requests.Data) == 0 {
+		return errors.New("keeping the counts: nothing was counted")
+	}
+	r.requests.Date, r.requests.Go = now.UTC().Format(time.DateOnly), runtime.Version()
+	text, err := json.MarshalIndent(r.requests, "", "  ")
+	if err != nil {
+		return fmt.Errorf("keeping the counts: %w", err)
+	}
+	if err := os.WriteFile(file, append(text, '\n'), 0o644); err != nil { // #nosec G306 -- a part of the documentation
+		return fmt.Errorf("keeping the counts: %w", err)
+	}
+	return nil
+}
 
 func (r *report) section(title string) *section {
 	s := &section{title: title}

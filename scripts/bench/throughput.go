@@ -110,6 +110,7 @@ func measureThroughput(ctx context.Context, o options, s *stack.Stack, r *report
 	}
 	section := r.section(strconv.Itoa(o.callers) + " callers, storage of the local stack")
 	calls := int64(0)
+	r.requests.Callers, r.requests.Data, r.requests.Audit = o.callers, map[string]float64{}, map[string]float64{}
 	for _, w := range work {
 		var got results
 		for range o.rounds {
@@ -118,9 +119,12 @@ func measureThroughput(ctx context.Context, o options, s *stack.Stack, r *report
 			}
 		}
 		got.report(w, section)
+		r.requests.Data[w.name] = float64(got.data) / float64(got.calls)
+		r.requests.Audit[w.name] = float64(got.auditor) / float64(got.calls)
 		calls += got.calls
 	}
 	n := st.toVault.Load()
+	r.requests.KeyVault, r.requests.Operations = n, calls
 	section.add(fmt.Sprintf("Key Vault calls in %d warm operations", calls), "0", strconv.FormatInt(n, 10), judge(n == 0))
 	return nil
 }

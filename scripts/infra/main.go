@@ -1,6 +1,6 @@
 // Command infra writes what is generated of the infrastructure: the handler's
 // settings in the templates, in the sample and in the documentation; the
-// snapshots of what the templates deploy.
+// snapshots of what the templates deploy; what that costs.
 //
 // Tests compare each file with its source, so a change of a setting, a template
 // or a price that is not followed by this command fails them. Snapshots need the
@@ -20,6 +20,7 @@ import (
 	"slices"
 
 	"secureapi/scripts/checkinfra"
+	"secureapi/scripts/cost"
 )
 
 func main() {
@@ -40,6 +41,18 @@ func run(ctx context.Context, root string) error {
 	if err := write(root, files); err != nil {
 		return err
 	}
+	if err := snapshots(ctx, root); err != nil {
+		return err
+	}
+	// The snapshots say what there is to be paid.
+	document, err := cost.Document(root)
+	if err != nil {
+		return err
+	}
+	return write(root, map[string]string{filepath.Join("docs", "cost.md"): document})
+}
+
+func snapshots(ctx context.Context, root string) error {
 	if _, err := exec.LookPath("bicep"); err != nil {
 		return errors.New("the snapshots are not rewritten: the Bicep CLI is not on PATH")
 	}
