@@ -202,6 +202,9 @@ var obligations = []obligation{
 		16.4.3 16.5.1 16.5.2 16.5.3 16.5.4`),
 	// OWASP API Security Top 10, 2023.
 	conformance("api-top10.md", "API1 API2 API3 API4 API5 API6 API7 API8 API9 API10"),
+	// The controls of the Microsoft cloud security benchmark that templates can satisfy.
+	conformance("mcsb.md", `
+		IM-1 IM-3 IM-7 IM-8 PA-7 NS-1 NS-2 DP-3 DP-4 DP-5 DP-6 LT-1 LT-4 BR-1 AM-2 PV-3`),
 	// The serverless risks of the Cloud Security Alliance (SAS), 2019: the ten of its
 	// first list.
 	conformance("serverless-top10.md", "SAS-1 SAS-2 SAS-3 SAS-4 SAS-5 SAS-6 SAS-7 SAS-8 SAS-9 SAS-10"),

@@ -43,7 +43,7 @@ var required = map[string]map[string]any{
 		"enabledForDiskEncryption": false,
 	},
 	"Microsoft.Web/sites": {
-		"httpsOnly": true, "siteConfig.minTlsVersion": "1.2", "siteConfig.scmMinTlsVersion": "1.2",
+		"httpsOnly": true, "siteConfig.http20Enabled": true, "siteConfig.cors.supportCredentials": false, "siteConfig.minTlsVersion": "1.2", "siteConfig.scmMinTlsVersion": "1.2",
 		"functionAppConfig.deployment.storage.authentication.type": "UserAssignedIdentity",
 		"functionAppConfig.runtime.name":                           "custom",
 	},
