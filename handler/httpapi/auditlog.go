@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -152,7 +153,7 @@ func (s *server) sealCursor(ctx context.Context, tenant string, cursor audit.Cur
 func (s *server) openCursor(ctx context.Context, tenant, text string) (audit.Cursor, error) {
 	var cursor audit.Cursor
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil {
+	if err != nil || strings.ContainsAny(text, "\r\n") { // which the decoder passes over
 		return cursor, errCursor
 	}
 	keys, err := s.Keyring.ForRead(ctx)

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 
@@ -42,16 +41,23 @@ func checkMediaType(h http.Header, want string) error {
 	if len(h.Values("Content-Type")) != 1 || h.Get("Content-Encoding") != "" {
 		return unsupported
 	}
-	mediaType, params, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil || mediaType != want {
+	// Not mime.ParseMediaType: it passes over parameters that it cannot read
+	// (RFC 2231), which another layer may.
+	mediaType, parameter, given := strings.Cut(h.Get("Content-Type"), ";")
+	if !equalASCII(strings.Trim(mediaType, " \t"), want) {
 		return unsupported
 	}
-	for name, value := range params {
-		if name != "charset" || !strings.EqualFold(value, "utf-8") {
-			return unsupported
-		}
+	parameter = strings.Trim(parameter, " \t")
+	if given && !equalASCII(parameter, "charset=utf-8") && !equalASCII(parameter, `charset="utf-8"`) {
+		return unsupported
 	}
 	return nil
+}
+
+// equalASCII ignores the case of ASCII letters; strings.EqualFold also takes a
+// long s for an s.
+func equalASCII(s, want string) bool {
+	return len(s) == len(want) && strings.EqualFold(s, want)
 }
 
 // bodyProblem says what is wrong and where. A name that the API does not know
