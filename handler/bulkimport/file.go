@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"secureapi/handler/tokenvault"
@@ -64,8 +65,8 @@ func readFile(body []byte, d detail) (*file, error) {
 			if from < 0 {
 				continue
 			}
-			if len(cells[from]) > maxCell {
-				return nil, invalidFile(pointerOf(number), "csv_cell_size", fmt.Sprintf("has a cell of more than %d bytes", maxCell))
+			if err := checkCell(cells[from], number); err != nil {
+				return nil, err
 			}
 			row[i] = cells[from]
 		}
@@ -75,6 +76,19 @@ func readFile(body []byte, d detail) (*file, error) {
 		return nil, invalidFile("/rows", "csv_empty", "must hold at least one row behind the header")
 	}
 	return f, nil
+}
+
+// checkCell refuses what a chunk could not give back as it is: encoding/csv reads
+// CR LF in a cell as LF, so that a lone CR, written and read once more, is lost.
+// No class takes one.
+func checkCell(cell string, row int) error {
+	switch {
+	case len(cell) > maxCell:
+		return invalidFile(pointerOf(row), "csv_cell_size", fmt.Sprintf("has a cell of more than %d bytes", maxCell))
+	case strings.Contains(cell, "\r"):
+		return invalidFile(pointerOf(row), "csv_line_end", "has a carriage return in a cell that ends no line")
+	}
+	return nil
 }
 
 // orderOf says where in the header the subject (-1: none) and each column
