@@ -68,7 +68,7 @@ func (b *Bell) Open(ctx context.Context, text string) (Doorbell, error) {
 		return Doorbell{}, fmt.Errorf("%w: no known prefix", ErrForgedMessage)
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
-	if err != nil {
+	if err != nil || strings.ContainsAny(encoded, "\r\n") { // which the decoder passes over
 		return Doorbell{}, fmt.Errorf("%w: not base64url", ErrForgedMessage)
 	}
 	plaintext, err := envelope.Open(keys.Message(), b.context(), sealed)

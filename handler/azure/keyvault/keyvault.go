@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 
@@ -145,16 +144,17 @@ func (k key) public(jwk *azkeys.JSONWebKey, version string) (keyring.KeyRef, *az
 	return ref, jwk, nil
 }
 
-// parse takes a key id apart: https://<this vault>/keys/<this key>/<version>.
+// parse takes a key id apart: https://<this vault>/keys/<this key>/<version>, and
+// nothing before, between or behind. Host names have no case.
 func (k key) parse(id *azkeys.ID) (keyring.KeyRef, error) {
 	if id == nil {
 		return keyring.KeyRef{}, ErrAnswer
 	}
-	u, err := url.Parse(string(*id))
-	if err != nil || u.Scheme != "https" || !strings.EqualFold(u.Host, k.host) || u.RawQuery != "" || u.User != nil {
+	text, vault := string(*id), "https://"+k.host
+	if len(text) < len(vault) || !strings.EqualFold(text[:len(vault)], vault) {
 		return keyring.KeyRef{}, ErrAnswer
 	}
-	version, found := strings.CutPrefix(u.Path, "/keys/"+k.name+"/")
+	version, found := strings.CutPrefix(text[len(vault):], "/keys/"+k.name+"/")
 	if !found || !keyVersion.MatchString(version) {
 		return keyring.KeyRef{}, ErrAnswer
 	}
