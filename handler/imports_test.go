@@ -64,7 +64,7 @@ var libraries = map[string][]string{
 	"github.com/labstack/echo/v4":                                    {"", "httpapi", "jobs"},
 	"github.com/microsoft/ApplicationInsights-Go":                    {"azure/insights"},
 	"github.com/nyaruka/phonenumbers":                                {"dataclass"},
-	"golang.org/x/net":                                               {"dataclass"},
+	"golang.org/x/net":                                               {"customhandler", "dataclass"},
 	"golang.org/x/sync":                                              {"", "audit", "authn", "azure/*", "jobs", "keyring", "operation", "tokenvault"},
 	"golang.org/x/text":                                              {"dataclass"},
 	"golang.org/x/time":                                              {"authn", "azure/*", "httpapi"},

@@ -119,7 +119,7 @@ func (a *app) serve(ctx context.Context, port uint16) int {
 	go a.keyring.Run(background)
 	go a.jwks.Run(background, a.tenants)
 	a.recorder.Event(ctx, telemetry.EventStarted)
-	code, err := customhandler.Serve(ctx, port, a.echo, drain)
+	code, err := customhandler.Serve(ctx, port, a.echo, drain, clock.System)
 	if err != nil {
 		a.logger.ErrorContext(ctx, "serving ended", "error", err)
 	}

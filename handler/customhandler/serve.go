@@ -12,6 +12,10 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/netutil"
+
+	"secureapi/handler/clock"
 )
 
 // PortVariable names the environment variable in which the host passes the
@@ -30,13 +34,16 @@ const (
 // slow and broken clients.
 const (
 	readHeaderTimeout = 10 * time.Second
-	// readTimeout bounds a whole request: 8 MiB over a slow line.
-	readTimeout = 2 * time.Minute
 	// writeTimeout exceeds the functionTimeout of host.json (5 min): the host
 	// gives up first, and its kill is the cleaner end.
 	writeTimeout   = 6 * time.Minute
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 64 << 10
+	// maxConnections bounds sockets and goroutines. One more waits in the
+	// system's queue until another has ended: a connection that is turned away
+	// would fail a queue message, one that waits is served when the slow ones
+	// have been cut.
+	maxConnections = 1024
 )
 
 // Port parses the value of PortVariable.
@@ -58,7 +65,7 @@ func Ready(w http.ResponseWriter, _ *http.Request) {
 // stops accepting, waits up to drain for what is in flight, and cuts off the
 // rest. A second signal cuts the drain short. It returns the code to exit with,
 // never 0: ExitSIGTERM, ExitSIGINT, or ExitFailure with the error.
-func Serve(ctx context.Context, port uint16, h http.Handler, drain time.Duration) (int, error) {
+func Serve(ctx context.Context, port uint16, h http.Handler, drain time.Duration, now clock.Clock) (int, error) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
@@ -68,23 +75,24 @@ func Serve(ctx context.Context, port uint16, h http.Handler, drain time.Duration
 	if err != nil {
 		return ExitFailure, fmt.Errorf("listening: %w", err)
 	}
-	return serveListener(ctx, ln, h, drain, signals)
+	return serveListener(ctx, ln, boundBodies(h, now), drain, signals)
 }
 
 func serveListener(ctx context.Context, ln net.Listener, h http.Handler, drain time.Duration, signals <-chan os.Signal) (int, error) {
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		// `OPTIONS *` is answered, and refused, like everything else.
+		DisableGeneralOptionsHandler: true,
 		// The server's own log would carry panic values, which can hold
 		// anything; the recovery middleware records panics without them.
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	go func() { served <- srv.Serve(netutil.LimitListener(ln, maxConnections)) }()
 
 	exit := ExitSIGTERM
 	select {

@@ -58,7 +58,7 @@ func serveForTest(port, drain string) int {
 		<-released
 		close(release)
 	}()
-	exit, err := customhandler.Serve(context.Background(), p, mux, limit)
+	exit, err := customhandler.Serve(context.Background(), p, mux, limit, time.Now)
 	fmt.Println("served:", exit, err)
 	return exit
 }
@@ -251,7 +251,7 @@ func TestServeLoopbackOnly(t *testing.T) {
 	}
 	done := make(chan int, 1)
 	go func() {
-		exit, err := customhandler.Serve(ctx, port, http.HandlerFunc(customhandler.Ready), time.Minute)
+		exit, err := customhandler.Serve(ctx, port, http.HandlerFunc(customhandler.Ready), time.Minute, time.Now)
 		if err != nil {
 			t.Error(err)
 		}
@@ -289,7 +289,7 @@ func TestServePortTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exit, err := customhandler.Serve(t.Context(), port, http.NotFoundHandler(), time.Second)
+	exit, err := customhandler.Serve(t.Context(), port, http.NotFoundHandler(), time.Second, time.Now)
 	if exit != customhandler.ExitFailure || !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("exit %d, error %v", exit, err)
 	}

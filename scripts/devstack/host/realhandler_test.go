@@ -43,7 +43,7 @@ func runRealHandler() int {
 		fmt.Printf("tick, past due %v\n", in.IsPastDue)
 		return nil
 	}))
-	exit, err := customhandler.Serve(context.Background(), port, mux, time.Second)
+	exit, err := customhandler.Serve(context.Background(), port, mux, time.Second, time.Now)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
