@@ -282,7 +282,8 @@ func (a *app) routes(c config.Config, s stores, auth *authn.Authenticator, audit
 	}
 	err = httpapi.Register(a.echo, httpapi.Options{
 		Auth: auth, Vault: vault, Imports: imports, Audit: a.audit, Events: events, Keyring: a.keyring, Ready: a.ready,
-		Clock: clock.System, Logger: a.logger, Telemetry: a.recorder,
+		Clock: clock.System, Logger: a.logger, Telemetry: a.recorder, ProxyHops: c.TrustedProxyHops,
+		Limits: httpapi.Limits{Concurrent: c.MaxConcurrentRequests, PerMinute: c.RateLimitPerMinute, Burst: c.RateLimitBurst},
 	})
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -68,6 +69,21 @@ type Config struct {
 	// ImportRepairAfter is how long an import may stand still before
 	// RepairOperations rings for it again.
 	ImportRepairAfter time.Duration `env:"IMPORT_REPAIR_AFTER" envDefault:"2m"`
+	// MaxConcurrentRequests is how many API requests this process works on at
+	// once; the next one is answered 503. A caller has a quarter of them, and an
+	// eighth takes uploads. Per instance, as the two limits below: the app as a
+	// whole lets through as many times that as it has instances.
+	MaxConcurrentRequests int `env:"MAX_CONCURRENT_REQUESTS" envDefault:"100"`
+	// RateLimitPerMinute is how many API requests one caller, a user or an
+	// application of a tenant, may make of this process, and RateLimitBurst how
+	// many at once after a pause. Beyond it the answer is 429. Per instance.
+	RateLimitPerMinute int `env:"RATE_LIMIT_PER_MINUTE" envDefault:"1200"`
+	RateLimitBurst     int `env:"RATE_LIMIT_BURST" envDefault:"200"`
+	// TrustedProxyHops is how many proxies in front add the address of their
+	// peer to X-Forwarded-For: App Service's front end is one, a gateway before
+	// it another. 0 takes the socket's peer. The address is logged; it decides
+	// on nothing.
+	TrustedProxyHops int `env:"TRUSTED_PROXY_HOPS" envDefault:"1"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
 	// InsightsConnection and InsightsAuthentication are Application Insights'
@@ -85,9 +101,26 @@ type Config struct {
 func Load(environment map[string]string) (Config, error) {
 	c, err := env.ParseAsWithOptions[Config](env.Options{Environment: environment})
 	if err != nil {
-		return Config{}, errors.New("settings cannot be read")
+		return Config{}, unreadable(err)
 	}
 	return c, errors.Join(c.check(), c.checkCredential(), c.checkV1(), refuseKeys(environment))
+}
+
+// unreadable names the settings whose values are not of their field's type.
+// The library's own error quotes the value.
+func unreadable(err error) error {
+	problems := []error{errors.New("settings cannot be read")}
+	all, _ := errors.AsType[env.AggregateError](err)
+	for _, one := range all.Errors {
+		parse, ok := errors.AsType[env.ParseError](one)
+		if !ok {
+			continue
+		}
+		if field, known := reflect.TypeFor[Config]().FieldByName(parse.Name); known {
+			problems = append(problems, fmt.Errorf("%s must be a %s", field.Tag.Get("env"), field.Type))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 var (
@@ -128,6 +161,13 @@ func (c Config) check() error {
 	need(domain.MatchString(c.StorageSuffix), "STORAGE_SUFFIX", "a domain name")
 	need(len(c.RevealPurposes) > 0 && each(c.RevealPurposes, purpose), "REVEAL_PURPOSES", "one or more names in lower case")
 	need(c.ImportRepairAfter >= time.Second && c.ImportRepairAfter <= time.Hour, "IMPORT_REPAIR_AFTER", "a duration of 1s to 1h")
+	between := func(n, least, most int, setting string) {
+		need(n >= least && n <= most, setting, fmt.Sprintf("a number from %d to %d", least, most))
+	}
+	between(c.MaxConcurrentRequests, 1, 1000, "MAX_CONCURRENT_REQUESTS")
+	between(c.RateLimitPerMinute, 1, 1_000_000, "RATE_LIMIT_PER_MINUTE")
+	between(c.RateLimitBurst, 1, 100_000, "RATE_LIMIT_BURST")
+	between(c.TrustedProxyHops, 0, 5, "TRUSTED_PROXY_HOPS")
 	need(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL", "debug, info, warn or error")
 	return errors.Join(problems...)
 }

@@ -56,8 +56,15 @@ func TestBadSettingsAreRefusedWithoutTheirValue(t *testing.T) {
 		"KEY_SIGN_NAME":         "kek",
 		"REVEAL_PURPOSES":       "zq secret",
 		"LOG_LEVEL":             "trace",
-		"AzureWebJobsStorage":   "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=zq-secret",
-		"DataStorage":           "https://a.queue.core.windows.net?sv=1&sig=zq-secret",
+
+		"MAX_CONCURRENT_REQUESTS": "0",
+		"RATE_LIMIT_PER_MINUTE":   "zq-secret",
+		"RATE_LIMIT_BURST":        "-1",
+		"TRUSTED_PROXY_HOPS":      "6",
+		"IMPORT_REPAIR_AFTER":     "zq-secret",
+
+		"AzureWebJobsStorage": "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=zq-secret",
+		"DataStorage":         "https://a.queue.core.windows.net?sv=1&sig=zq-secret",
 	}
 	for setting, value := range cases {
 		environment := good()

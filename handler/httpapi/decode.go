@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -32,6 +33,9 @@ func decode[T any](c echo.Context) (T, error) {
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return into, &refusal{routerProblem(http.StatusRequestEntityTooLarge)}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return into, closing(c, routerProblem(http.StatusRequestTimeout))
 	}
 	return into, &refusal{bodyProblem(err)}
 }

@@ -46,6 +46,7 @@ type api struct {
 
 	imports *bulkimport.Imports
 	queue   *memstore.Queue
+	audit   *audit.Log
 }
 
 type keySource struct{ key authn.Key }
@@ -57,7 +58,7 @@ func (s keySource) Key(_ context.Context, _, kid string) (authn.Key, error) {
 	return s.key, nil
 }
 
-func newAPI(t *testing.T) *api {
+func newAPI(t *testing.T, change ...func(*httpapi.Options)) *api {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -110,13 +111,17 @@ func newAPI(t *testing.T) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.imports = imports
-	e := echo.New()
-	err = httpapi.Register(e, httpapi.Options{
+	a.imports, a.audit = imports, log
+	options := httpapi.Options{
 		Auth: auth, Vault: domain, Imports: imports, Audit: log, Events: events, Keyring: ring, Clock: time.Now, Logger: logger,
 		Ready: func(context.Context) error { return nil }, Telemetry: telemetry.Log{Logger: logger},
-	})
-	if err != nil {
+		Limits: httpapi.Limits{Concurrent: 100, PerMinute: 60_000, Burst: 10_000}, ProxyHops: 1,
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	e := echo.New()
+	if err := httpapi.Register(e, options); err != nil {
 		t.Fatal(err)
 	}
 	a.Server = httptest.NewServer(e)

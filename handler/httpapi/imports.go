@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 
@@ -111,21 +112,20 @@ func (s *server) putImportPart(c echo.Context) error {
 	return encode(c, status, partAnswer{Number: done.Number, Rows: done.Rows, Chunks: done.Chunks})
 }
 
-// readPart takes a CSV body of known length. The Functions host answers 500 to
-// a chunked body before the handler sees it, at least in forwarding mode.
+// readPart takes a CSV body, whose length is known here.
 func readPart(c echo.Context) ([]byte, error) {
 	r := c.Request()
 	if err := checkMediaType(r.Header, "text/csv"); err != nil {
 		return nil, err
-	}
-	if r.ContentLength < 0 {
-		return nil, &refusal{routerProblem(http.StatusLengthRequired)}
 	}
 	if r.ContentLength > bulkimport.MaxPartBytes {
 		return nil, &refusal{routerProblem(http.StatusRequestEntityTooLarge)}
 	}
 	body := make([]byte, r.ContentLength)
 	if _, err := io.ReadFull(r.Body, body); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, closing(c, routerProblem(http.StatusRequestTimeout))
+		}
 		p := newProblem(http.StatusBadRequest, "invalid_body", "The body is not what this resource takes.")
 		p.Errors = []fieldError{{Code: "body_truncated", Detail: "ends too early"}}
 		return nil, &refusal{p}

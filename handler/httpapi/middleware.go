@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
@@ -20,6 +19,7 @@ const (
 	principalKey = "principal"
 	requestIDKey = "request id"
 	reasonKey    = "reason"
+	refusedKey   = "refused"
 )
 
 // observe gives the request an id and a trace context, and writes its one
@@ -41,8 +41,14 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			Started: started, Duration: s.Clock().Sub(started),
 		}
 		event.Reason = text(c, reasonKey)
-		if p, ok := c.Get(principalKey).(authz.Principal); ok {
+		event.Client = clientAddress(c.Request(), s.ProxyHops)
+		p, known := c.Get(principalKey).(authz.Principal)
+		if known {
 			event.Tenant, event.Caller = p.TenantID, p.ID()
+		}
+		if !known && c.Get(refusedKey) != nil {
+			s.tellRefused(ctx, event)
+			return nil
 		}
 		s.Telemetry.Request(ctx, event)
 		return nil
@@ -70,53 +76,27 @@ func (s *server) recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// guardPath answers 404 to every path that is not written in the one
-// canonical way: the host decodes and folds paths in forwarding mode, and an
-// outsider must not reach a function's path through an encoded one.
-func guardPath(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if !canonicalPath(c.Request().RequestURI) {
-			return echo.ErrNotFound
-		}
-		// echo would answer OPTIONS by itself. No route has it: CORS is off.
-		if c.Request().Method == http.MethodOptions {
-			return echo.ErrMethodNotAllowed
-		}
-		return next(c)
-	}
-}
-
-func canonicalPath(uri string) bool {
-	path, _, _ := strings.Cut(uri, "?")
-	if path == "/" {
-		return true
-	}
-	if !strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") || strings.Contains(path, "//") {
-		return false
-	}
-	for i := range len(path) {
-		b := path[i]
-		if b != '/' && b != '-' && (b < '0' || b > '9') && (b < 'a' || b > 'z') && (b < 'A' || b > 'Z') {
-			return false
-		}
-	}
-	return true
-}
-
 func secureHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Response().Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 		return next(c)
 	}
 }
 
-func withDeadline(next echo.HandlerFunc) echo.HandlerFunc {
+// withDeadline bounds the work on a request, and the sending of its answer.
+func (s *server) withDeadline(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		// Not every ResponseWriter of a test can; those of the server all can.
+		err := http.NewResponseController(c.Response().Writer).SetWriteDeadline(s.Clock().Add(writeTimeout))
+		if err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return fmt.Errorf("bounding the answer: %w", err)
+		}
 		ctx, cancel := context.WithTimeout(c.Request().Context(), deadline)
 		defer cancel()
 		c.SetRequest(c.Request().WithContext(ctx))

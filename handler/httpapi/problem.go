@@ -27,6 +27,8 @@ type problem struct {
 	Code      string       `json:"code"`
 	RequestID string       `json:"requestId,omitzero"`
 	Errors    []fieldError `json:"errors,omitzero"`
+	// retryAfter is the seconds that a client is told to wait; 0 is none.
+	retryAfter int
 }
 
 // fieldError names one refused field by its RFC 6901 pointer, never its value.
@@ -62,15 +64,22 @@ func (s *server) answerError(err error, c echo.Context) {
 	p := s.problemOf(err, c)
 	c.Set(reasonKey, p.Code)
 	p.RequestID = text(c, requestIDKey)
-	if p.Status >= http.StatusInternalServerError {
+	// What this package itself refuses is no failure, and may come as a flood.
+	_, refused := errors.AsType[*refusal](err)
+	if refused || p.Status < http.StatusInternalServerError {
+		c.Set(refusedKey, true)
+	} else {
 		s.Logger.ErrorContext(c.Request().Context(), "request failed", "code", p.Code, "error", err)
 	}
 	// A dependency that is down was foreseen, and tells of itself.
 	if p.Status == http.StatusInternalServerError && !errors.Is(err, errPanic) {
 		s.Telemetry.Exception(c.Request().Context(), telemetry.Exception{Name: p.Code, Type: telemetry.TypeOf(err)})
 	}
-	if p.Status == http.StatusServiceUnavailable {
-		c.Response().Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	if p.Status == http.StatusServiceUnavailable && p.retryAfter == 0 {
+		p.retryAfter = retryAfter
+	}
+	if p.retryAfter > 0 {
+		c.Response().Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
 	body, err := json.Marshal(p, json.Deterministic(true))
 	if err != nil {
@@ -171,6 +180,8 @@ func routerProblem(status int) *problem {
 		return newProblem(status, "method_not_allowed", "The resource does not have this method.")
 	case http.StatusRequestEntityTooLarge:
 		return newProblem(status, "body_too_large", "The body is too large.")
+	case http.StatusRequestTimeout:
+		return newProblem(status, "body_timeout", "The body did not arrive in time.")
 	case http.StatusLengthRequired:
 		return newProblem(status, "length_required", "The request must say the body's length.")
 	default:

@@ -44,13 +44,24 @@ type Options struct {
 	Clock     clock.Clock
 	Logger    *slog.Logger
 	Telemetry telemetry.Recorder
+	Limits    Limits
+	// ProxyHops is how many proxies in front are known to add their peer's
+	// address to X-Forwarded-For; 0 takes the socket's.
+	ProxyHops int
 }
 
 // deadline bounds one request; the Functions front end gives up at 230 s.
 const deadline = 60 * time.Second
 
+// writeTimeout bounds the sending of an answer as well, so that a caller who
+// does not read holds no place for long.
+const writeTimeout = deadline + 30*time.Second
+
 type server struct {
 	Options
+
+	callers *callers
+	unasked unasked
 }
 
 // Register adds the API's routes to the echo instance that the composition
@@ -60,16 +71,24 @@ func Register(e *echo.Echo, o Options) error {
 		o.Ready == nil || o.Clock == nil || o.Logger == nil || o.Telemetry == nil {
 		return errors.New("httpapi: an option is missing")
 	}
-	s := &server{o}
+	if err := o.Limits.check(); err != nil {
+		return err
+	}
+	s := &server{Options: o, callers: newCallers(o.Limits, o.Clock), unasked: newUnasked(o.Clock)}
 	e.HTTPErrorHandler = s.answerError
-	e.Use(s.observe, s.recoverPanics, guardPath, secureHeaders)
+	e.Use(s.observe, secureHeaders, s.recoverPanics, guardMessage, guardPath)
 	e.GET("/", alive) // the host asks this until it gets any answer
+	places, large := make(gate, o.Limits.Concurrent), make(gate, o.Limits.share(largeShare))
 	for _, r := range s.routes() {
 		handle := r.handle
-		if !r.anonymous {
-			handle = s.authenticated(r.permission, handle)
+		if r.large {
+			handle = large.through(handle)
 		}
-		e.Add(r.method, strings.ReplaceAll(r.path, idPattern, ":id"), withDeadline(handle))
+		if !r.anonymous {
+			handle = s.authenticated(r.permission, s.limitCaller(r.permission, handle))
+			handle = places.through(handle)
+		}
+		e.Add(r.method, strings.ReplaceAll(r.path, idPattern, ":id"), knownLength(s.withDeadline(handle)))
 	}
 	return nil
 }
@@ -83,6 +102,7 @@ type route struct {
 	path       string
 	permission authz.Permission
 	anonymous  bool
+	large      bool // takes a body of up to 8 MiB
 	handle     echo.HandlerFunc
 }
 
@@ -93,7 +113,7 @@ func (s *server) routes() []route {
 		{method: http.MethodPost, path: "/api/v1/tokens/inspect", permission: authz.TokensInspect, handle: s.inspectTokens},
 		{method: http.MethodPost, path: "/api/v1/tokens/reveal", permission: authz.TokensReveal, handle: s.revealTokens},
 		{method: http.MethodPost, path: "/api/v1/imports", permission: authz.ImportsManage, handle: s.createImport},
-		{method: http.MethodPut, path: "/api/v1/imports/{id:guid}/parts", permission: authz.ImportsManage, handle: s.putImportPart},
+		{method: http.MethodPut, path: "/api/v1/imports/{id:guid}/parts", permission: authz.ImportsManage, large: true, handle: s.putImportPart},
 		{method: http.MethodPost, path: "/api/v1/imports/{id:guid}/commit", permission: authz.ImportsManage, handle: s.commitImport},
 		{method: http.MethodPost, path: "/api/v1/imports/{id:guid}/pause", permission: authz.ImportsControl, handle: s.pauseImport},
 		{method: http.MethodPost, path: "/api/v1/imports/{id:guid}/resume", permission: authz.ImportsControl, handle: s.resumeImport},

@@ -57,8 +57,12 @@ var _ Recorder = Log{}
 // Request implements Recorder.
 func (l Log) Request(ctx context.Context, r Request) {
 	r = r.Redacted()
+	client := ""
+	if r.Client.IsValid() {
+		client = r.Client.String()
+	}
 	l.Logger.InfoContext(ctx, "request", "requestId", r.ID, "method", r.Method, "route", r.Route, "status", r.Status,
-		"reason", r.Reason, "tenant", r.Tenant, "caller", r.Caller, "durationMs", r.Duration.Milliseconds())
+		"reason", r.Reason, "tenant", r.Tenant, "caller", r.Caller, "client", client, "durationMs", r.Duration.Milliseconds())
 }
 
 // Dependency implements Recorder. A failed call is told at any level, the

@@ -29,6 +29,9 @@ const (
 	MetricAuditUnsealed = "audit.unsealed"
 	// MetricKeyringRows counts the rows sealed under one generation.
 	MetricKeyringRows = "keyring.rows"
+	// MetricRequestsUntold counts refused requests of unknown callers whose
+	// event was left out, because too many came at once.
+	MetricRequestsUntold = "requests.untold"
 	// MetricCacheHits is the share of reads that a cache answered.
 	MetricCacheHits = "cache.hits"
 )

@@ -26,6 +26,7 @@ func (r Request) Redacted() Request {
 	}
 	r.Route, r.Reason = label(r.Route), label(r.Reason)
 	r.ID, r.Tenant, r.Caller = identifier(r.ID), identifier(r.Tenant), identifier(r.Caller)
+	r.Client = r.Client.WithZone("") // free text
 	return r
 }
 

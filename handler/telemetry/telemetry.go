@@ -15,6 +15,7 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -30,13 +31,16 @@ type Recorder interface {
 
 // Request is one HTTP request or invocation, told once at its end.
 type Request struct {
-	ID       string
-	Method   string
-	Route    string // the route's template, never the path as sent
-	Status   int
-	Reason   string // the problem's code
-	Tenant   string
-	Caller   string
+	ID     string
+	Method string
+	Route  string // the route's template, never the path as sent
+	Status int
+	Reason string // the problem's code
+	Tenant string
+	Caller string
+	// Client is where the request came from, as far as trusted proxies say;
+	// invalid where nothing is known. It is the caller's, not a data subject's.
+	Client   netip.Addr
 	Started  time.Time
 	Duration time.Duration
 }

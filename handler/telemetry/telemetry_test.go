@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"secureapi/handler/telemetry"
 )
@@ -97,6 +99,7 @@ func TestLog(t *testing.T) {
 	got := lines(t, slog.LevelDebug, func(ctx context.Context, r telemetry.Recorder, logger *slog.Logger) {
 		r.Request(ctx, telemetry.Request{
 			ID: "1", Method: "POST", Route: "/api/v1/tokens", Status: 201, Reason: "", Tenant: "t", Caller: "c",
+			Client:   netip.MustParseAddr("192.0.2.7"),
 			Duration: 1500 * time.Millisecond,
 		})
 		r.Dependency(ctx, telemetry.Dependency{Service: "Azure table", Target: "h", Name: "POST $batch", Status: 503, Tries: 4, Failed: true})
@@ -109,7 +112,7 @@ func TestLog(t *testing.T) {
 	})
 	request := map[string]any{
 		"severity": "INFO", "msg": "request", "requestId": "1", "method": "POST", "route": "/api/v1/tokens", "status": 201.0,
-		"reason": "", "tenant": "t", "caller": "c", "durationMs": 1500.0, "traceId": traceID,
+		"reason": "", "tenant": "t", "caller": "c", "client": "192.0.2.7", "durationMs": 1500.0, "traceId": traceID,
 	}
 	want := []map[string]any{
 		request,
@@ -168,6 +171,9 @@ func TestRedaction(t *testing.T) {
 			}
 		}
 	}
+	if zoned := (telemetry.Request{Client: netip.MustParseAddr("fe80::1%4111111111111111")}).Redacted(); zoned.Client.Zone() != "" {
+		t.Errorf("an address leaves with the text %q", zoned.Client.Zone())
+	}
 	for _, id := range []string{"jane@example.com", "4111 1111", "a?b", strings.Repeat("a", 101), "Zoë", "a\nb"} {
 		r := telemetry.Request{ID: id, Tenant: id, Caller: id}.Redacted()
 		if r.ID == id || r.Tenant == id || r.Caller == id {
@@ -181,6 +187,7 @@ func TestNamesPass(t *testing.T) {
 		telemetry.EventStarted, telemetry.EventStopping, telemetry.EventAlarm, telemetry.EventKeyringRefused,
 		telemetry.EventAuditBroken, telemetry.EventPoisonMessage, telemetry.MetricTelemetryDropped, telemetry.MetricQueueMessages,
 		telemetry.MetricQueueAge, telemetry.MetricAuditUnsealed, telemetry.MetricKeyringRows, telemetry.MetricCacheHits,
+		telemetry.MetricRequestsUntold,
 		"/api/v1/imports/:id/parts", "/v1/operations/{id:guid}", "POST $batch", "PUT keys/kek unwrapkey", "*errors.errorString",
 		"devdata.table.core.windows.net", "devvault.vault.azure.net", "idempotency_conflict", "",
 	} {
@@ -189,8 +196,10 @@ func TestNamesPass(t *testing.T) {
 		}
 	}
 	guid := "0f8fad5b-d9cb-469f-a165-70867728950e"
-	r := telemetry.Request{Method: "DELETE", ID: guid, Tenant: guid, Caller: guid + "/" + guid}
-	if diff := cmp.Diff(r, r.Redacted()); diff != "" {
+	r := telemetry.Request{
+		Method: "DELETE", ID: guid, Tenant: guid, Caller: guid + "/" + guid, Client: netip.MustParseAddr("2001:db8::1"),
+	}
+	if diff := cmp.Diff(r, r.Redacted(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("ids (-want +got):\n%s", diff)
 	}
 }

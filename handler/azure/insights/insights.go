@@ -124,6 +124,10 @@ func (c *Client) Request(ctx context.Context, r telemetry.Request) {
 	set(item.Properties, "reason", r.Reason)
 	set(item.Properties, "tenant", r.Tenant)
 	set(item.Properties, "caller", r.Caller)
+	if r.Client.IsValid() {
+		// The service masks this tag unless the resource says otherwise.
+		item.Tags.Location().SetIp(r.Client.String())
+	}
 	item.Tags.Operation().SetName(item.Name)
 	correlate(item.Tags, telemetry.TraceID(ctx), telemetry.ParentID(ctx))
 	c.offer(item)

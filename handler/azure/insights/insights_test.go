@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -128,7 +129,7 @@ func TestItems(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	c.Request(ctx, telemetry.Request{
 		ID: "the-id", Method: "POST", Route: "/api/v1/tokens?pan=4111", Status: 422, Reason: "idempotency_conflict",
-		Tenant: "t", Caller: "c", Started: at, Duration: 1500 * time.Millisecond,
+		Tenant: "t", Caller: "c", Client: netip.MustParseAddr("192.0.2.7"), Started: at, Duration: 1500 * time.Millisecond,
 	})
 	c.Dependency(ctx, telemetry.Dependency{
 		Service: "Azure table", Target: "devdata.table.core.windows.net", Name: "POST $batch", Status: 503, Tries: 4, Failed: true,
@@ -152,6 +153,7 @@ func TestItems(t *testing.T) {
 	}{
 		{0, []string{"iKey"}, key},
 		{0, []string{"time"}, "2026-01-02T03:04:05Z"},
+		{0, []string{"tags", "ai.location.ip"}, "192.0.2.7"},
 		{0, []string{"data", "baseType"}, "RequestData"},
 		{0, []string{"data", "baseData", "id"}, span},
 		{0, []string{"data", "baseData", "name"}, "POST /api/v1/tokens"},
