@@ -58,7 +58,7 @@ func (s keySource) Key(_ context.Context, _, kid string) (authn.Key, error) {
 	return s.key, nil
 }
 
-func newAPI(t *testing.T, change ...func(*httpapi.Options)) *api {
+func newAPI(t testing.TB, change ...func(*httpapi.Options)) *api {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -137,12 +137,12 @@ func newAPI(t *testing.T, change ...func(*httpapi.Options)) *api {
 
 // token mints a user's access token with a role, for a client that handles
 // claims challenges.
-func (a *api) token(t *testing.T, role authz.Role, contexts ...string) string {
+func (a *api) token(t testing.TB, role authz.Role, contexts ...string) string {
 	t.Helper()
 	return a.tokenOf(t, role, []string{"cp1"}, contexts...)
 }
 
-func (a *api) tokenOf(t *testing.T, role authz.Role, capabilities []string, contexts ...string) string {
+func (a *api) tokenOf(t testing.TB, role authz.Role, capabilities []string, contexts ...string) string {
 	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: a.key, KeyID: "k1"}},
 		(&jose.SignerOptions{}).WithType("JWT"))

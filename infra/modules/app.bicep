@@ -135,11 +135,9 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       AZURE_CREDENTIAL: 'managed-identity'
       AZURE_CLIENT_ID: identity.properties.clientId
       IMPORT_REPAIR_AFTER: '2m'
-      // Of each instance: the app as a whole lets through maximumInstanceCount times as much.
       MAX_CONCURRENT_REQUESTS: '100'
       RATE_LIMIT_PER_MINUTE: '1200'
       RATE_LIMIT_BURST: '200'
-      // App Service's front end. One more with a gateway before it.
       TRUSTED_PROXY_HOPS: '1'
       LOG_LEVEL: 'info'
       APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString

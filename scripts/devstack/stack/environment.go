@@ -39,6 +39,12 @@ func (s *Stack) HandlerEnv() map[string]string {
 		"APPLICATIONINSIGHTS_CONNECTION_STRING":     "InstrumentationKey=" + instrumentationKey + ";IngestionEndpoint=https://" + ingestHost + "/",
 		"APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "Authorization=AAD;ClientId=" + entra.HandlerClientID,
 
+		// Tests, demo and benchmark are a handful of callers, and faster than any
+		// person or application should be.
+		"MAX_CONCURRENT_REQUESTS": "1000",
+		"RATE_LIMIT_PER_MINUTE":   "1000000",
+		"RATE_LIMIT_BURST":        "100000",
+
 		"LOG_LEVEL":        "info",
 		"LOCAL_STACK_FILE": s.dir(transportFile),
 	}
