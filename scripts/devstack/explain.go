@@ -25,6 +25,12 @@ A call:
   curl -i -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
     -d '{"class": "email", "value": "ada@example.com"}' %s/api/v1/tokens
 `, url)
+		fmt.Fprintf(&text, `
+Or as a person. Choose a persona in the browser (-device: in another one); a step-up that a call needs is asked for:
+  set -a; . %s/vaultctl.env; set +a
+  go run ./scripts/vaultctl login
+  go run ./scripts/vaultctl call POST /api/v1/tokens -data '{"class": "pan", "value": "4111111111111111"}'
+`, dir)
 	}
 	_, _ = io.WriteString(out, text.String()) //nolint:errcheck // a terminal
 }

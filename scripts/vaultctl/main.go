@@ -1,16 +1,22 @@
-// Command vaultctl takes the steps of a deployment that the handler never
-// takes by itself.
+// Command vaultctl is the person's tool: it takes the steps of a deployment that
+// the handler never takes by itself, and calls the API as whoever signs in.
 //
 //	vaultctl keyring bootstrap   makes the first generation where there is no keyring
 //	vaultctl keyring status      verifies the keyring and lists its generations
+//	vaultctl login               signs a person in, in the browser or by device code
+//	vaultctl call METHOD PATH    calls the API, and signs in afresh where it asks for that
+//	vaultctl token               prints an access token, for scripts
+//	vaultctl logout              forgets the person and deletes the files
 //
-// Both are safe to repeat. Bootstrap verifies a keyring that is there and never
-// replaces it: losing one loses every value sealed under it.
+// The keyring's steps are safe to repeat. Bootstrap verifies a keyring that is
+// there and never replaces it: losing one loses every value sealed under it.
 //
-// Trust boundary: it acts as whoever runs it, a person signed in to the Azure
-// CLI or a pipeline's own identity, who needs Key Vault Crypto User on the two
-// keys and Storage Table Data Contributor on the data account for as long as
-// the step lasts. It prints names, states and times, never a key.
+// Trust boundary: the keyring's steps act as whoever runs them, a person signed
+// in to the Azure CLI or a pipeline's own identity, who needs Key Vault Crypto
+// User on the two keys and Storage Table Data Contributor on the data account for
+// as long as the step lasts. The calls act as the person who signed in, by tokens
+// that are kept sealed (package tokencache), go to the API's one address and, but
+// for the command token, are never printed. No key is.
 package main
 
 import (
@@ -19,81 +25,66 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
-	"text/tabwriter"
 
-	"secureapi/handler/azure"
-	"secureapi/handler/azure/keyvault"
-	"secureapi/handler/azure/tables"
-	"secureapi/handler/clock"
-	"secureapi/handler/keyring"
+	"secureapi/scripts/vaultctl/signin"
 )
 
-const usage = `usage: vaultctl keyring bootstrap|status -vault https://<name>.vault.azure.net -account <data storage account>`
+const usage = `usage:
+  vaultctl keyring bootstrap|status -vault https://<name>.vault.azure.net -account <data storage account>
+  vaultctl login  [-device] -tenant <id> -client <public client id> -api <API client id or URI> [-url https://<API>]
+  vaultctl call   [-device] METHOD PATH [-data <text>|@<file>|-]
+  vaultctl token
+  vaultctl logout
+vaultctl <command> -h tells the flags.`
+
+// The exit codes. A script tells by the second one that a person is needed.
+const (
+	exitFailed = 1
+	exitSignIn = 3
+)
+
+// world is what a command takes from the process.
+type world struct {
+	getenv    func(string) string
+	in        io.Reader
+	out, errs io.Writer
+	// cacheDir and keyDir are the user's folders for what can be made again, and
+	// for settings.
+	cacheDir, keyDir func() (string, error)
+	open             func(address string) error
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout)
+	err := run(ctx, os.Args[1:], world{
+		getenv: os.Getenv, in: os.Stdin, out: os.Stdout, errs: os.Stderr,
+		cacheDir: os.UserCacheDir, keyDir: os.UserConfigDir, open: signin.OpenBrowser,
+	})
 	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "vaultctl:", err)
-		os.Exit(1)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return
 	}
+	fmt.Fprintln(os.Stderr, "vaultctl:", err)
+	if errors.Is(err, signin.ErrNeeded) {
+		os.Exit(exitSignIn)
+	}
+	os.Exit(exitFailed)
 }
 
-// target is what the flags name.
-type target struct {
-	vault, account, suffix, wrapName, signName string
-	identity                                   identity
-	localStack                                 string
-}
-
-func run(ctx context.Context, args []string, getenv func(string) string, out io.Writer) error {
-	if len(args) < 2 || args[0] != "keyring" {
+func run(ctx context.Context, args []string, w world) error {
+	if len(args) == 0 {
 		return errors.New(usage)
 	}
-	steps := map[string]func(context.Context, keyring.Options, io.Writer) error{"bootstrap": bootstrap, "status": status}
-	step, ok := steps[args[1]]
+	command, ok := map[string]func(context.Context, []string, world) error{
+		"keyring": runKeyring, "login": login, "logout": logout, "token": token, "call": call,
+	}[args[0]]
 	if !ok {
 		return errors.New(usage)
 	}
-	t, err := parse(args[2:], getenv, out)
-	if err != nil {
-		return err
-	}
-	transport, err := azure.NewTransport(t.localStack, getenv, clock.System, t.identity.app.AuthorityHost, t.vault, t.tables())
-	if err != nil {
-		return err
-	}
-	defer transport.Close()
-	options, err := t.options(transport)
-	if err != nil {
-		return err
-	}
-	return step(ctx, options, out)
-}
-
-func parse(args []string, getenv func(string) string, out io.Writer) (target, error) {
-	t := target{localStack: getenv("LOCAL_STACK_FILE")}
-	flags := flag.NewFlagSet("vaultctl", flag.ContinueOnError)
-	flags.SetOutput(out)
-	flags.StringVar(&t.vault, "vault", getenv("KEY_VAULT_URL"), "the Key Vault's `URL` (KEY_VAULT_URL)")
-	flags.StringVar(&t.account, "account", getenv("DATA_STORAGE_ACCOUNT"), "the data storage account's `name` (DATA_STORAGE_ACCOUNT)")
-	flags.StringVar(&t.suffix, "suffix", or(getenv("STORAGE_SUFFIX"), "core.windows.net"), "the cloud's storage `domain` (STORAGE_SUFFIX)")
-	flags.StringVar(&t.wrapName, "wrap-name", or(getenv("KEY_WRAP_NAME"), "kek"), "the wrapping key's `name` (KEY_WRAP_NAME)")
-	flags.StringVar(&t.signName, "sign-name", or(getenv("KEY_SIGN_NAME"), keyring.DefaultSignName), "the signing key's `name` (KEY_SIGN_NAME)")
-	t.identity.flags(flags, getenv)
-	if err := flags.Parse(args); err != nil {
-		return target{}, err
-	}
-	if flags.NArg() > 0 || t.vault == "" || t.account == "" {
-		return target{}, errors.New(usage)
-	}
-	return t, nil
+	return command(ctx, args[1:], w)
 }
 
 func or(value, otherwise string) string {
@@ -101,71 +92,4 @@ func or(value, otherwise string) string {
 		return otherwise
 	}
 	return value
-}
-
-// tables is the address of the account's tables.
-func (t target) tables() string { return "https://" + t.account + ".table." + t.suffix }
-
-// options are the parts of the keyring, over the adapters that the handler uses.
-func (t target) options(transport *azure.Transport) (keyring.Options, error) {
-	credential, err := t.identity.credential(transport)
-	if err != nil {
-		return keyring.Options{}, err
-	}
-	vault, err := keyvault.New(t.vault, credential, transport.ClientOptions(azure.KeyVault, nil))
-	if err != nil {
-		return keyring.Options{}, err
-	}
-	wrapper, wrapErr := vault.Wrapper(t.wrapName)
-	signer, signErr := vault.Signer(t.signName)
-	service, serviceErr := tables.NewService(
-		t.tables(), credential, transport.ClientOptions(azure.Tables, nil))
-	if err := errors.Join(wrapErr, signErr, serviceErr); err != nil {
-		return keyring.Options{}, err
-	}
-	store, err := service.Table(keyring.Table)
-	if err != nil {
-		return keyring.Options{}, err
-	}
-	return keyring.Options{
-		Store: store, Wrapper: wrapper, Signer: signer, SignName: t.signName,
-		Clock: clock.System, Logger: slog.New(slog.DiscardHandler),
-	}, nil
-}
-
-func bootstrap(ctx context.Context, o keyring.Options, out io.Writer) error {
-	created, err := keyring.Bootstrap(ctx, o)
-	if err != nil {
-		return fmt.Errorf("bootstrapping the keyring: %w", err)
-	}
-	answer := "There is a keyring, and it verifies; nothing was changed."
-	if created {
-		answer = "The keyring's first generation was made."
-	}
-	_, err = fmt.Fprintln(out, answer)
-	return err
-}
-
-func status(ctx context.Context, o keyring.Options, out io.Writer) error {
-	ring, err := keyring.New(o)
-	if err != nil {
-		return err
-	}
-	if err := ring.Load(ctx); err != nil {
-		return fmt.Errorf("verifying the keyring: %w", err)
-	}
-	generations, err := ring.Status(ctx)
-	if err != nil {
-		return err
-	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	lines := []string{"GENERATION\tSTATE\tWRAPPED BY\tSIGNED BY\tUPDATED"}
-	for _, g := range generations {
-		lines = append(lines, fmt.Sprintf("%d\t%s\t%s/%s\t%s/%s\t%s", g.Generation, g.State,
-			g.WrappedBy.Name, g.WrappedBy.Version, g.SignedBy.Name, g.SignedBy.Version, g.Updated.Format("2006-01-02 15:04:05Z")))
-	}
-	if _, err := fmt.Fprintln(table, strings.Join(lines, "\n")); err != nil {
-		return err
-	}
-	return table.Flush()
 }

@@ -64,6 +64,19 @@ func (s *Stack) HandlerEnv() map[string]string {
 	return env
 }
 
+// ToolEnv is what vaultctl needs to sign a person in at this stack and to call
+// the app. It holds no secret.
+func (s *Stack) ToolEnv() map[string]string {
+	env := map[string]string{
+		"LOCAL_STACK_FILE": s.dir(transportFile), "AUTHORITY_HOST": entra.Authority, "AZURE_TENANT_ID": entra.HomeTenant,
+		"PUBLIC_CLIENT_ID": entra.ToolClientID, "API_CLIENT_ID": entra.APIClientID, "REQUIRED_SCOPE": entra.Scope,
+	}
+	if url := s.URL(); url != "" {
+		env["API_URL"] = url
+	}
+	return env
+}
+
 // hostEnv is the environment of the host stand-in: what a program needs to run,
 // the app settings, and last the settings of the caller. Nothing else of this
 // process' environment reaches the handler.

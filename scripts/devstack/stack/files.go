@@ -15,6 +15,7 @@ const (
 	infoFile       = "stack.json"
 	transportFile  = "transport.json"
 	handlerEnvFile = "handler.env"
+	toolEnvFile    = "vaultctl.env"
 )
 
 // Info is stack.json: what tests, the demo and tools need to use a stack that
@@ -84,6 +85,9 @@ func (s *Stack) writeTransport() error {
 // writeFiles comes last: who waits for the files waits for the stack.
 func (s *Stack) writeFiles(context.Context) error {
 	if err := s.writeJSON(infoFile, s.Info()); err != nil {
+		return err
+	}
+	if err := s.write(toolEnvFile, []byte(shell(s.ToolEnv()))); err != nil {
 		return err
 	}
 	return s.write(handlerEnvFile, []byte(shell(s.HandlerEnv())))

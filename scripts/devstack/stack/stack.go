@@ -137,7 +137,7 @@ func (s *Stack) makeFolders(context.Context) error {
 		}
 	}
 	// A reader that finds the files finds those of this run.
-	for _, name := range []string{infoFile, transportFile, handlerEnvFile} {
+	for _, name := range []string{infoFile, transportFile, handlerEnvFile, toolEnvFile} {
 		if err := os.Remove(s.dir(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("removing the last run's files: %w", err)
 		}

@@ -301,7 +301,7 @@ func testLocalToken(t *testing.T, s *stack.Stack) {
 
 func testFiles(t *testing.T, s *stack.Stack) {
 	dir := filepath.Dir(s.Info().LogDir)
-	for _, name := range []string{"stack.json", "transport.json", "handler.env", "server.key"} {
+	for _, name := range []string{"stack.json", "transport.json", "handler.env", "vaultctl.env", "server.key"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			t.Error(err)

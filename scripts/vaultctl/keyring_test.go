@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +36,7 @@ func TestKeyring(t *testing.T) {
 	}
 	vaultctl := func(args ...string) (string, error) {
 		var out bytes.Buffer
-		err := run(t.Context(), args, func(name string) string { return env[name] }, &out)
+		err := run(t.Context(), args, world{getenv: func(name string) string { return env[name] }, out: &out, errs: &out})
 		return out.String(), err
 	}
 	if _, err := vaultctl("keyring", "status"); !errors.Is(err, keyring.ErrMissing) {
@@ -71,7 +72,7 @@ func TestArguments(t *testing.T) {
 		{"keyring", "status", "-vault", "https://v.vault.azure.net", "-account", "a", "extra"},
 		{"keyring", "status", "-vault", "https://v.vault.azure.net", "-account", "abc", "-credential", "client-secret"},
 	} {
-		if err := run(t.Context(), args, func(string) string { return "" }, &bytes.Buffer{}); err == nil {
+		if err := run(t.Context(), args, world{getenv: func(string) string { return "" }, out: io.Discard, errs: io.Discard}); err == nil {
 			t.Errorf("%q was accepted", args)
 		}
 	}

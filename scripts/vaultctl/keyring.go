@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"text/tabwriter"
+
+	"secureapi/handler/azure"
+	"secureapi/handler/azure/keyvault"
+	"secureapi/handler/azure/tables"
+	"secureapi/handler/clock"
+	"secureapi/handler/keyring"
+)
+
+// target is what the flags name.
+type target struct {
+	vault, account, suffix, wrapName, signName string
+	identity                                   identity
+	localStack                                 string
+}
+
+func runKeyring(ctx context.Context, args []string, w world) error {
+	if len(args) == 0 {
+		return errors.New(usage)
+	}
+	steps := map[string]func(context.Context, keyring.Options, io.Writer) error{"bootstrap": bootstrap, "status": status}
+	step, ok := steps[args[0]]
+	if !ok {
+		return errors.New(usage)
+	}
+	t, err := parse(args[1:], w.getenv, w.out)
+	if err != nil {
+		return err
+	}
+	transport, err := azure.NewTransport(t.localStack, w.getenv, clock.System, t.identity.app.AuthorityHost, t.vault, t.tables())
+	if err != nil {
+		return err
+	}
+	defer transport.Close()
+	options, err := t.options(transport)
+	if err != nil {
+		return err
+	}
+	return step(ctx, options, w.out)
+}
+
+func parse(args []string, getenv func(string) string, out io.Writer) (target, error) {
+	t := target{localStack: getenv("LOCAL_STACK_FILE")}
+	flags := flag.NewFlagSet("vaultctl", flag.ContinueOnError)
+	flags.SetOutput(out)
+	flags.StringVar(&t.vault, "vault", getenv("KEY_VAULT_URL"), "the Key Vault's `URL` (KEY_VAULT_URL)")
+	flags.StringVar(&t.account, "account", getenv("DATA_STORAGE_ACCOUNT"), "the data storage account's `name` (DATA_STORAGE_ACCOUNT)")
+	flags.StringVar(&t.suffix, "suffix", or(getenv("STORAGE_SUFFIX"), "core.windows.net"), "the cloud's storage `domain` (STORAGE_SUFFIX)")
+	flags.StringVar(&t.wrapName, "wrap-name", or(getenv("KEY_WRAP_NAME"), "kek"), "the wrapping key's `name` (KEY_WRAP_NAME)")
+	flags.StringVar(&t.signName, "sign-name", or(getenv("KEY_SIGN_NAME"), keyring.DefaultSignName), "the signing key's `name` (KEY_SIGN_NAME)")
+	t.identity.flags(flags, getenv)
+	if err := flags.Parse(args); err != nil {
+		return target{}, err
+	}
+	if flags.NArg() > 0 || t.vault == "" || t.account == "" {
+		return target{}, errors.New(usage)
+	}
+	return t, nil
+}
+
+// tables is the address of the account's tables.
+func (t target) tables() string { return "https://" + t.account + ".table." + t.suffix }
+
+// options are the parts of the keyring, over the adapters that the handler uses.
+func (t target) options(transport *azure.Transport) (keyring.Options, error) {
+	credential, err := t.identity.credential(transport)
+	if err != nil {
+		return keyring.Options{}, err
+	}
+	vault, err := keyvault.New(t.vault, credential, transport.ClientOptions(azure.KeyVault, nil))
+	if err != nil {
+		return keyring.Options{}, err
+	}
+	wrapper, wrapErr := vault.Wrapper(t.wrapName)
+	signer, signErr := vault.Signer(t.signName)
+	service, serviceErr := tables.NewService(
+		t.tables(), credential, transport.ClientOptions(azure.Tables, nil))
+	if err := errors.Join(wrapErr, signErr, serviceErr); err != nil {
+		return keyring.Options{}, err
+	}
+	store, err := service.Table(keyring.Table)
+	if err != nil {
+		return keyring.Options{}, err
+	}
+	return keyring.Options{
+		Store: store, Wrapper: wrapper, Signer: signer, SignName: t.signName,
+		Clock: clock.System, Logger: slog.New(slog.DiscardHandler),
+	}, nil
+}
+
+func bootstrap(ctx context.Context, o keyring.Options, out io.Writer) error {
+	created, err := keyring.Bootstrap(ctx, o)
+	if err != nil {
+		return fmt.Errorf("bootstrapping the keyring: %w", err)
+	}
+	answer := "There is a keyring, and it verifies; nothing was changed."
+	if created {
+		answer = "The keyring's first generation was made."
+	}
+	_, err = fmt.Fprintln(out, answer)
+	return err
+}
+
+func status(ctx context.Context, o keyring.Options, out io.Writer) error {
+	ring, err := keyring.New(o)
+	if err != nil {
+		return err
+	}
+	if err := ring.Load(ctx); err != nil {
+		return fmt.Errorf("verifying the keyring: %w", err)
+	}
+	generations, err := ring.Status(ctx)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	lines := []string{"GENERATION\tSTATE\tWRAPPED BY\tSIGNED BY\tUPDATED"}
+	for _, g := range generations {
+		lines = append(lines, fmt.Sprintf("%d\t%s\t%s/%s\t%s/%s\t%s", g.Generation, g.State,
+			g.WrappedBy.Name, g.WrappedBy.Version, g.SignedBy.Name, g.SignedBy.Version, g.Updated.Format("2006-01-02 15:04:05Z")))
+	}
+	if _, err := fmt.Fprintln(table, strings.Join(lines, "\n")); err != nil {
+		return err
+	}
+	return table.Flush()
+}
