@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"secureapi/handler/authz"
+	"secureapi/handler/fuzzcheck"
 )
 
 const (
@@ -387,9 +388,28 @@ func FuzzToken(f *testing.F) {
 	f.Add(good)
 	f.Add("a.b.c")
 	f.Add(fmt.Sprintf("%s.%s.", b64([]byte(`{"alg":"none"}`)), b64([]byte(`{}`))))
+	f.Add(strings.Repeat(".", 16000))
+	f.Add(b64([]byte(strings.Repeat("[", 12000))) + ".e30.")
 	f.Fuzz(func(t *testing.T, token string) {
-		if _, err := a.Authenticate(t.Context(), []string{"Bearer " + token}); err == nil && token != good {
-			t.Errorf("accepted %q", token)
+		authenticate := func(token string) error {
+			_, err := a.Authenticate(t.Context(), []string{"Bearer " + token})
+			return err
+		}
+		err := authenticate(token)
+		if err == nil {
+			if token != good {
+				t.Errorf("accepted %q", token)
+			}
+			return
+		}
+		if _, verified := reasonOf(t, err); verified {
+			t.Errorf("%q was verified: %v", token, err)
+		}
+		if err := authenticate(fuzzcheck.Marked(token)); err == nil || fuzzcheck.Quotes(err.Error()) {
+			t.Errorf("marked %q: %v", token, err)
+		}
+		if n, ok := fuzzcheck.Allocates(len(token), func() { _ = authenticate(token) }); !ok { //nolint:errcheck // refused, as before
+			t.Errorf("refusing %d bytes took %d", len(token), n)
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"secureapi/handler/authz"
+	"secureapi/handler/fuzzcheck"
 )
 
 func edgeAuthenticator(t testing.TB) (*Authenticator, func(header, claims any) string) {
@@ -291,6 +292,9 @@ func FuzzBearer(f *testing.F) {
 		}
 		if _, err := bearer([]string{value, value}); err == nil {
 			t.Error("two headers were taken")
+		}
+		if _, err := bearer([]string{fuzzcheck.Marked(value)}); err != nil && fuzzcheck.Quotes(err.Error()) {
+			t.Errorf("the refusal quotes the header: %v", err)
 		}
 	})
 }

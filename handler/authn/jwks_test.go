@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
@@ -14,6 +15,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"secureapi/handler/fuzzcheck"
 )
 
 // authority serves a tenant's keys; body and status may change.
@@ -209,14 +214,54 @@ func withModulus(set string, n *big.Int) string {
 }
 
 func FuzzKeySet(f *testing.F) {
+	public := &newKey(f).PublicKey
+	good := writeKeySet(f, map[string]Key{"k1": {Public: public, Issuer: "https://issuer.example/{tenantid}"}})
+	f.Add(good)
+	f.Add(bytes.Replace(good, []byte(`"RSA"`), []byte(`"RSA","alg":"RS256"`), 1))
 	f.Add([]byte(`{"keys":[{"kty":"RSA","use":"sig","kid":"k1","n":"AQAB","e":"AQAB","issuer":"x"}]}`))
+	f.Add([]byte(`{"keys":[{"kid":"k1"},{"kid":"k1"}]}`))
 	f.Add([]byte(`{"keys":null}`))
+	f.Add([]byte(strings.Repeat("[", 5000)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		keys, err := parseKeySet(b)
+		if err != nil {
+			if len(keys) > 0 {
+				t.Errorf("%d keys, %v", len(keys), err)
+			}
+			if _, err := parseKeySet([]byte(fuzzcheck.Marked(string(b)))); err != nil && fuzzcheck.Quotes(err.Error()) {
+				t.Errorf("the refusal quotes the set: %v", err)
+			}
+			if n, ok := fuzzcheck.Allocates(len(b), func() { _, _ = parseKeySet(b) }); !ok { //nolint:errcheck // refused, as before
+				t.Errorf("refusing %d bytes took %d", len(b), n)
+			}
+			return
+		}
 		for kid, key := range keys {
-			if err != nil || key.Public.N.BitLen() < minModulus || key.Public.E != exponent || key.Issuer == "" {
-				t.Errorf("key %q: %v", kid, err)
+			if !isKeyID(kid) || key.Public.N.BitLen() < minModulus || key.Public.E != exponent || key.Issuer == "" {
+				t.Errorf("key %q was taken", kid)
 			}
 		}
+		again, err := parseKeySet(writeKeySet(t, keys))
+		if diff := cmp.Diff(keys, again); err != nil || diff != "" {
+			t.Errorf("%v, %s", err, diff)
+		}
 	})
+}
+
+// writeKeySet writes keys as an authority publishes them.
+func writeKeySet(t testing.TB, keys map[string]Key) []byte {
+	t.Helper()
+	var set struct {
+		Keys []jwk `json:"keys"`
+	}
+	for kid, key := range keys {
+		set.Keys = append(set.Keys, jwk{
+			Type: "RSA", Use: "sig", KeyID: kid, Issuer: key.Issuer, Modulus: b64(key.Public.N.Bytes()), Exponent: "AQAB",
+		})
+	}
+	b, err := json.Marshal(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
