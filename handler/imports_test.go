@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"dataclass", "rowseal", "telemetry"},
 	{"authn", "customhandler", "keyring", "memstore", "storetest"},
 	{"audit", "azure", "memvault"},
-	{"operation"},
+	{"operation", "revocation"},
 	{"tokenvault"},
 	{"bulkimport"},
 	// Side by side: a transport never reaches an adapter, nor the reverse.
@@ -60,12 +60,12 @@ var libraries = map[string][]string{
 	"github.com/go-json-experiment/json":                             {"audit", "authn", "azure", "azure/*", "bulkimport", "customhandler", "httpapi", "jobs", "keyring", "operation", "rowseal", "tokenvault"},
 	"github.com/google/go-cmp":                                       {"storetest"},
 	"github.com/google/uuid":                                         {"audit", "azure/*", "config", "httpapi", "jobs", "operation", "tokenvault"},
-	"github.com/hashicorp/golang-lru/v2":                             {"keyring", "tokenvault"},
+	"github.com/hashicorp/golang-lru/v2":                             {"authn", "keyring", "tokenvault"},
 	"github.com/labstack/echo/v4":                                    {"", "httpapi", "jobs"},
 	"github.com/microsoft/ApplicationInsights-Go":                    {"azure/insights"},
 	"github.com/nyaruka/phonenumbers":                                {"dataclass"},
 	"golang.org/x/net":                                               {"customhandler", "dataclass"},
-	"golang.org/x/sync":                                              {"", "audit", "authn", "azure/*", "jobs", "keyring", "operation", "tokenvault"},
+	"golang.org/x/sync":                                              {"", "audit", "authn", "azure/*", "jobs", "keyring", "operation", "revocation", "tokenvault"},
 	"golang.org/x/text":                                              {"dataclass"},
 	"golang.org/x/time":                                              {"authn", "azure/*", "httpapi"},
 }

@@ -34,6 +34,7 @@ import (
 	"secureapi/handler/jobs"
 	"secureapi/handler/keyring"
 	"secureapi/handler/operation"
+	"secureapi/handler/revocation"
 	"secureapi/handler/telemetry"
 	"secureapi/handler/tokenvault"
 )
@@ -103,6 +104,7 @@ type app struct {
 	echo      *echo.Echo
 	keyring   *keyring.Keyring
 	jwks      *authn.JWKS
+	revoked   *revocation.List
 	tenants   []string
 	audit     *audit.Log
 	transport *azure.Transport
@@ -118,6 +120,7 @@ func (a *app) serve(ctx context.Context, port uint16) int {
 	defer stop()
 	go a.keyring.Run(background)
 	go a.jwks.Run(background, a.tenants)
+	go a.revoked.Run(background)
 	a.recorder.Event(ctx, telemetry.EventStarted)
 	code, err := customhandler.Serve(ctx, port, a.echo, drain, clock.System)
 	if err != nil {
@@ -143,7 +146,7 @@ func (a *app) close(ctx context.Context) {
 
 // stores are the tables, one store each, and what imports need besides.
 type stores struct {
-	records, keyring, operations, audit *tables.Store
+	records, keyring, operations, revocations, audit *tables.Store
 
 	imports      *queues.Queue
 	importsBlobs *blobs.Container
@@ -169,7 +172,7 @@ func newStores(c config.Config, identity azcore.TokenCredential, t *azure.Transp
 	}
 	s = stores{
 		records: table(data, tokenvault.Table), keyring: table(data, keyring.Table),
-		operations: table(data, operation.Table), audit: table(log, "audit"),
+		operations: table(data, operation.Table), revocations: table(data, revocation.Table), audit: table(log, "audit"),
 	}
 	var queueErr, blobErr error
 	s.imports, queueErr = queues.NewQueue(
@@ -234,11 +237,6 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 	if err != nil {
 		return nil, err
 	}
-	jwks := authn.NewJWKS(c.AuthorityHost, transport.Client(clientTimeout), clock.System, logger)
-	auth, err := authn.New(acceptedTokens(c), jwks, clock.System)
-	if err != nil {
-		return nil, err
-	}
 	auditOptions := audit.Options{
 		Store: s.audit, Clock: clock.System, Instance: c.Instance, Logger: logger,
 		MACKey: ring.AuditMAC,
@@ -247,16 +245,34 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 	if err != nil {
 		return nil, err
 	}
-	a.keyring, a.jwks, a.audit = ring, jwks, log
+	a.keyring, a.audit = ring, log
+	a.jwks = authn.NewJWKS(c.AuthorityHost, transport.Client(clientTimeout), clock.System, logger)
 	//nolint:contextcheck // handlers take the context of their request
-	if err := a.routes(c, s, auth, auditOptions); err != nil {
+	if err := a.routes(c, s, auditOptions); err != nil {
 		return nil, errors.Join(err, log.Close(ctx))
 	}
 	return a, nil
 }
 
+// authenticator makes what every request passes, and the list that it asks.
+func (a *app) authenticator(c config.Config, s stores) (*authn.Authenticator, error) {
+	list, err := revocation.New(revocation.Options{
+		Store: s.revocations, Keys: a.keyring, Audit: a.audit, Tenants: c.TenantIDs, TokenLife: authn.AcceptedFor,
+		Clock: clock.System, Logger: a.logger, Telemetry: a.recorder,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.revoked = list
+	return authn.New(acceptedTokens(c), a.jwks, list, clock.System)
+}
+
 // routes puts the domain behind the transports.
-func (a *app) routes(c config.Config, s stores, auth *authn.Authenticator, auditOptions audit.Options) error {
+func (a *app) routes(c config.Config, s stores, auditOptions audit.Options) error {
+	auth, err := a.authenticator(c, s)
+	if err != nil {
+		return err
+	}
 	vault, err := tokenvault.New(tokenvault.Options{
 		Store: s.records, Keys: a.keyring, Audit: a.audit, StepUp: auth, Purposes: c.RevealPurposes,
 		Plans: operation.NewPlans[[]tokenvault.PlannedToken]("tokenize", s.operations, a.keyring, clock.System),
@@ -281,8 +297,8 @@ func (a *app) routes(c config.Config, s stores, auth *authn.Authenticator, audit
 		return err
 	}
 	err = httpapi.Register(a.echo, httpapi.Options{
-		Auth: auth, Vault: vault, Imports: imports, Audit: a.audit, Events: events, Keyring: a.keyring, Ready: a.ready,
-		Clock: clock.System, Logger: a.logger, Telemetry: a.recorder, ProxyHops: c.TrustedProxyHops,
+		Auth: auth, Vault: vault, Imports: imports, Audit: a.audit, Events: events, Keyring: a.keyring, Revocations: a.revoked,
+		Ready: a.ready, Clock: clock.System, Logger: a.logger, Telemetry: a.recorder, ProxyHops: c.TrustedProxyHops,
 		Limits: httpapi.Limits{Concurrent: c.MaxConcurrentRequests, PerMinute: c.RateLimitPerMinute, Burst: c.RateLimitBurst},
 	})
 	if err != nil {

@@ -197,7 +197,7 @@ module dataStorage 'modules/storage.bicep' = {
     // A result is kept for seven days after the import's end, which a pause can delay.
     deleteBlobsAfterDays: 30
     queues: ['imports', 'imports-poison']
-    tables: ['records', 'operations', 'keyring']
+    tables: ['records', 'operations', 'keyring', 'revocations']
     publicAccess: !privateNetwork
     keyVaultName: customerManagedKey ? names.vault : ''
     keyIdentityName: names.storageIdentity

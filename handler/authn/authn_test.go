@@ -45,6 +45,15 @@ func (s staticKeys) Key(_ context.Context, _, kid string) (Key, error) {
 	return s.key, nil
 }
 
+// revocationFunc is a list of revocations.
+type revocationFunc func(p authz.Principal) (authz.Revocation, error)
+
+func (f revocationFunc) Check(_ context.Context, p authz.Principal) (authz.Revocation, error) {
+	return f(p)
+}
+
+var nothingRevoked = revocationFunc(func(authz.Principal) (authz.Revocation, error) { return authz.Revocation{}, nil })
+
 func newKey(t testing.TB) *rsa.PrivateKey {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -58,7 +67,7 @@ func newAuthenticator(t testing.TB, keys KeySource) *Authenticator {
 	t.Helper()
 	a, err := New(Config{
 		TenantIDs: []string{testTenant}, Audience: testAPI, AuthorityHost: testHost, Scope: "Vault.Access", StepUpContext: "c1",
-	}, keys, func() time.Time { return testNow })
+	}, keys, nothingRevoked, func() time.Time { return testNow })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +384,7 @@ func TestKeysThatCannotBeHadAreNotARefusal(t *testing.T) {
 }
 
 func TestBadConfigurationsNameEveryProblem(t *testing.T) {
-	_, err := New(Config{TenantIDs: []string{consumerTenant}}, staticKeys{}, time.Now)
+	_, err := New(Config{TenantIDs: []string{consumerTenant}}, staticKeys{}, nothingRevoked, time.Now)
 	if err == nil || strings.Count(err.Error(), "\n") < 3 {
 		t.Errorf("got %v", err)
 	}

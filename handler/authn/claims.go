@@ -127,21 +127,31 @@ func (a *Authenticator) checkTimes(c *claims) string {
 	if c.Expires == nil || c.NotBefore == nil || c.IssuedAt == nil {
 		return ReasonTimeMissing
 	}
-	expires, notBefore, issuedAt := *c.Expires, *c.NotBefore, *c.IssuedAt
-	for _, t := range []int64{expires, notBefore, issuedAt} {
+	for _, t := range []int64{*c.Expires, *c.NotBefore, *c.IssuedAt} {
 		if t < 0 || t > maxTime {
 			return ReasonTimeRange
 		}
 	}
+	return a.checkWindow(c.window())
+}
+
+// window is when a token was issued, and from when to when it is valid.
+type window struct{ issuedAt, notBefore, expires int64 }
+
+// window is for who has seen that all three times are there.
+func (c *claims) window() window { return window{*c.IssuedAt, *c.NotBefore, *c.Expires} }
+
+// checkWindow is the part of the check that the passing of time changes.
+func (a *Authenticator) checkWindow(w window) string {
 	now, skew := a.now().Unix(), int64(a.config.Skew/time.Second)
 	switch {
-	case expires+skew <= now:
+	case w.expires+skew <= now:
 		return ReasonExpired
-	case notBefore > now+skew:
+	case w.notBefore > now+skew:
 		return ReasonNotYetValid
-	case issuedAt > now+skew:
+	case w.issuedAt > now+skew:
 		return ReasonIssuedInFuture
-	case expires <= issuedAt || expires-issuedAt > int64(a.config.MaxLifetime/time.Second):
+	case w.expires <= w.issuedAt || w.expires-w.issuedAt > int64(a.config.MaxLifetime/time.Second):
 		return ReasonLifetime
 	}
 	return ""

@@ -50,6 +50,11 @@ const (
 	// maxLifetime is above all that Entra ID issues: up to 28 h with continuous
 	// access evaluation.
 	maxLifetime = 29 * time.Hour
+
+	// AcceptedFor is how long after its issue a token can be accepted at most,
+	// whatever the configuration says: what is known against a token may be
+	// forgotten then. Both ends are seen through a clock that may be off.
+	AcceptedFor = maxLifetime + 2*maxSkew
 )
 
 func (c Config) withDefaults() Config {

@@ -1,6 +1,7 @@
 package authn_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -14,6 +15,12 @@ import (
 	"secureapi/handler/authz"
 	"secureapi/scripts/devstack/entra"
 )
+
+type nothingRevoked struct{}
+
+func (nothingRevoked) Check(context.Context, authz.Principal) (authz.Revocation, error) {
+	return authz.Revocation{}, nil
+}
 
 // The local issuer and this package were written apart from one another: the
 // tokens of every person and application it knows are read, over TLS.
@@ -41,7 +48,7 @@ func TestTokensOfTheLocalIssuer(t *testing.T) {
 	a, err := authn.New(authn.Config{
 		TenantIDs: []string{entra.HomeTenant}, Audience: entra.APIClientID, AuthorityHost: entra.Authority,
 		Scope: entra.Scope, StepUpContext: entra.StepUp,
-	}, authn.NewJWKS(entra.Authority, client, time.Now, slog.New(slog.DiscardHandler)), time.Now)
+	}, authn.NewJWKS(entra.Authority, client, time.Now, slog.New(slog.DiscardHandler)), nothingRevoked{}, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

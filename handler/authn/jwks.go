@@ -2,13 +2,10 @@ package authn
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -134,11 +131,11 @@ func (j *JWKS) Run(ctx context.Context, tenants []string) {
 func (j *JWKS) keepFresh(ctx context.Context, tenant string) {
 	retry := firstRetry
 	for ctx.Err() == nil {
-		wait := jittered(refreshEvery)
+		wait := clock.Jitter(refreshEvery)
 		result := <-j.refresh(ctx, tenant, j.snapshot(tenant).tried)
 		if result.Err != nil {
 			j.logger.WarnContext(ctx, "signing keys not refreshed", "tenant", tenant, "error", result.Err)
-			wait = jittered(retry)
+			wait = clock.Jitter(retry)
 			retry = min(2*retry, fetchPause)
 		} else {
 			retry = firstRetry
@@ -150,14 +147,6 @@ func (j *JWKS) keepFresh(ctx context.Context, tenant string) {
 		case <-timer.C:
 		}
 	}
-}
-
-// jittered is d, give or take a tenth.
-func jittered(d time.Duration) time.Duration {
-	var b [2]byte
-	_, _ = rand.Read(b[:]) // never fails: it ends the process instead
-	part := int64(binary.NativeEndian.Uint16(b[:]))
-	return d - d/10 + time.Duration(int64(d/5)*part/math.MaxUint16)
 }
 
 func (j *JWKS) snapshot(tenant string) keySet {

@@ -23,7 +23,7 @@ func TestEveryReasonIsGiven(t *testing.T) {
 		c := goodConfig()
 		c.AllowedClients = []string{testClient}
 		return c
-	}(), staticKeys{key: Key{Public: &key.PublicKey, Issuer: testHost + "/{tenantid}/v2.0"}}, func() time.Time { return testNow })
+	}(), staticKeys{key: Key{Public: &key.PublicKey, Issuer: testHost + "/{tenantid}/v2.0"}}, revokedMarks, func() time.Time { return testNow })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,6 +57,8 @@ func TestEveryReasonIsGiven(t *testing.T) {
 		ReasonSignature:             {"Bearer " + mint(t, newKey(t), goodHeader(), userClaims())},
 	}
 	after := map[string][]string{
+		ReasonTokenRevoked:     user("uti", "revoked-token"),
+		ReasonSubjectRevoked:   user("oid", revokedSubject),
 		ReasonClaimType:        user("aud", []string{testAPI}),
 		ReasonNotAccessToken:   user("idtyp", nil),
 		ReasonVersion:          user("ver", "1.0"),
@@ -115,6 +117,17 @@ func TestEveryReasonIsGiven(t *testing.T) {
 		t.Errorf("attacks give\n%q, declared are\n%q", given, declared)
 	}
 }
+
+const revokedSubject = "aaaaaaaa-0000-4000-8000-000000000666"
+
+// revokedMarks takes back the token and the subject of that name.
+var revokedMarks = revocationFunc(func(p authz.Principal) (r authz.Revocation, _ error) {
+	if p.ObjectID == revokedSubject {
+		r.IssuedBefore = testNow.Add(time.Second)
+	}
+	r.Token = p.TokenID == "revoked-token"
+	return r, nil
+})
 
 // declaredReasons are the values of the package's Reason constants.
 func declaredReasons(t *testing.T) []string {
@@ -194,7 +207,7 @@ func TestVersion1OnlyWhereConfigured(t *testing.T) {
 	config := goodConfig()
 	config.AcceptV1, config.AppIDURI = true, uri
 	keys := staticKeys{key: Key{Public: &key.PublicKey, Issuer: testHost + "/{tenantid}/v2.0"}}
-	both, err := New(config, keys, func() time.Time { return testNow })
+	both, err := New(config, keys, nothingRevoked, func() time.Time { return testNow })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -184,17 +184,3 @@ func TestKeysComeFromNowhereElse(t *testing.T) {
 		t.Errorf("a path for a tenant: %v", err)
 	}
 }
-
-func TestJitterStaysWithinATenth(t *testing.T) {
-	seen := map[time.Duration]bool{}
-	for range 1000 {
-		d := jittered(refreshEvery)
-		if d < refreshEvery-refreshEvery/10 || d > refreshEvery+refreshEvery/10 {
-			t.Fatalf("%s", d)
-		}
-		seen[d] = true
-	}
-	if len(seen) < 900 {
-		t.Errorf("%d different values of 1000", len(seen))
-	}
-}

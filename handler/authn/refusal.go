@@ -6,9 +6,10 @@ import (
 	"secureapi/handler/authz"
 )
 
-// ErrUnavailable: the token cannot be checked now. Not a refusal: the caller
-// may try again (503 with Retry-After).
-var ErrUnavailable = errors.New("signing keys are unavailable")
+// ErrUnavailable: the token cannot be checked now, because the signing keys or
+// the list of revocations are not known. Not a refusal: the caller may try again
+// (503 with Retry-After).
+var ErrUnavailable = errors.New("access tokens cannot be checked")
 
 // ErrUnknownKey: the authority does not have this signing key.
 var ErrUnknownKey = errors.New("signing key is unknown")
@@ -23,6 +24,18 @@ type Refusal struct {
 	// audit entry, and for no decision.
 	Verified  bool
 	Principal authz.Principal
+
+	challenge string
+}
+
+// Challenge is the WWW-Authenticate value of the 401. It is the same for every
+// reason (RFC 6750, section 3) but one: the client of a revoked subject is told
+// to get a newer token, if it understands that.
+func (r *Refusal) Challenge() string {
+	if r.challenge != "" {
+		return r.challenge
+	}
+	return `Bearer error="invalid_token"`
 }
 
 // Error implements error.
@@ -81,4 +94,6 @@ const (
 	ReasonIDMalformed      = "uti_malformed"
 	ReasonOverage          = "claims_overage"
 	ReasonContexts         = "contexts_malformed"
+	ReasonSubjectRevoked   = "subject_revoked"
+	ReasonTokenRevoked     = "token_revoked"
 )

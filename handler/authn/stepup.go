@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"secureapi/handler/authz"
@@ -12,10 +13,6 @@ import (
 // stepUpAge is how old a token may be that reveals restricted values. Entra ID
 // does not say when a context was satisfied, only when the token was issued.
 const stepUpAge = 10 * time.Minute
-
-// Challenge is the WWW-Authenticate value of a refused token (RFC 6750, section
-// 3). It is the same for every reason.
-func Challenge() string { return `Bearer error="invalid_token"` }
 
 // StepUpRequired: the caller is who the token says, but must sign in afresh
 // with the authentication context. Challenge is the WWW-Authenticate value of
@@ -43,11 +40,23 @@ func (a *Authenticator) RequireStepUp(p authz.Principal) error {
 	return &StepUpRequired{Challenge: a.claimsChallenge()}
 }
 
-// claimsChallenge is Microsoft's form of the step-up challenge
+// claimsChallenge asks for the step-up context.
+func (a *Authenticator) claimsChallenge() string {
+	return a.insufficientClaims("acrs", a.config.StepUpContext)
+}
+
+// signInAgain asks for a token that was issued from a moment on: what a
+// resource sends after a critical event under continuous access evaluation.
+// https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation
+func (a *Authenticator) signInAgain(notBefore time.Time) string {
+	return a.insufficientClaims("nbf", strconv.FormatInt(notBefore.Unix(), 10))
+}
+
+// insufficientClaims is Microsoft's form of a claims challenge
 // (https://learn.microsoft.com/entra/identity-platform/claims-challenge): an
 // empty realm stands for the common endpoint.
-func (a *Authenticator) claimsChallenge() string {
-	claims := fmt.Sprintf(`{"access_token":{"acrs":{"essential":true,"value":%q}}}`, a.config.StepUpContext)
+func (a *Authenticator) insufficientClaims(claim, value string) string {
+	claims := fmt.Sprintf(`{"access_token":{%q:{"essential":true,"value":%q}}}`, claim, value)
 	return fmt.Sprintf(`Bearer realm="", authorization_uri=%q, error="insufficient_claims", claims=%q`,
 		a.config.AuthorityHost+"/common/oauth2/v2.0/authorize", base64.StdEncoding.EncodeToString([]byte(claims)))
 }

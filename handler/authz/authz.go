@@ -52,6 +52,8 @@ const (
 	KeysRead          Permission = "keys.read"
 	KeysAdopt         Permission = "keys.adopt"
 	AuditRead         Permission = "audit.read"
+	RevocationsCreate Permission = "revocations.create"
+	RevocationsRead   Permission = "revocations.read"
 
 	// The permissions below are for System principals only: no role has them.
 	ImportsRun       Permission = "imports.run"

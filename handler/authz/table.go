@@ -15,7 +15,7 @@ func Permissions(role Role) []Permission {
 	case Auditor:
 		return []Permission{AuditRead}
 	case Operator:
-		return []Permission{ImportsControl, OperationsReadAny, KeysRead, KeysAdopt}
+		return []Permission{ImportsControl, OperationsReadAny, KeysRead, KeysAdopt, RevocationsCreate, RevocationsRead}
 	case Approver, PrivacyOfficer:
 		// No route of this version asks for what these roles will grant.
 		return nil

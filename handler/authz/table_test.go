@@ -19,11 +19,13 @@ func TestTheRoleTable(t *testing.T) {
 		authz.Approver:       nil,
 		authz.PrivacyOfficer: nil,
 		authz.Auditor:        {authz.AuditRead},
-		authz.Operator:       {authz.ImportsControl, authz.OperationsReadAny, authz.KeysRead, authz.KeysAdopt},
+		authz.Operator: {
+			authz.ImportsControl, authz.OperationsReadAny, authz.KeysRead, authz.KeysAdopt, authz.RevocationsCreate, authz.RevocationsRead,
+		},
 	}
 	all := []authz.Permission{
 		authz.TokensCreate, authz.TokensInspect, authz.TokensReveal, authz.ImportsManage, authz.ImportsControl,
-		authz.OperationsReadAny, authz.KeysRead, authz.KeysAdopt, authz.AuditRead,
+		authz.OperationsReadAny, authz.KeysRead, authz.KeysAdopt, authz.AuditRead, authz.RevocationsCreate, authz.RevocationsRead,
 		authz.ImportsRun, authz.AuditSeal, authz.KeysRotate, authz.OperationsRepair, "", "tokens.*",
 	}
 	got := map[authz.Role][]authz.Permission{}

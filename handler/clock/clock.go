@@ -11,7 +11,12 @@
 // the skew it tolerates where it compares.
 package clock
 
-import "time"
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"math"
+	"time"
+)
 
 // Clock returns the current time. It must be safe for concurrent use.
 type Clock func() time.Time
@@ -19,3 +24,19 @@ type Clock func() time.Time
 // System is the clock of the machine. Only main wires it in; it is never
 // reassigned.
 var System Clock = time.Now
+
+// Age is how long ago a moment was, by the clock that went further: the
+// monotonic clock stands still while an instance is frozen, and the wall clock
+// can be set back. Where both went back, it is negative.
+func Age(now, then time.Time) time.Duration {
+	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
+}
+
+// Jitter is d, give or take a tenth: processes that start together are not to
+// come back together for ever.
+func Jitter(d time.Duration) time.Duration {
+	var b [2]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the process instead
+	part := int64(binary.NativeEndian.Uint16(b[:]))
+	return d - d/10 + time.Duration(int64(d/5)*part/math.MaxUint16)
+}

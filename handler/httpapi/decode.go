@@ -106,6 +106,7 @@ var fieldNames = map[string]struct{}{
 	"items": {}, "class": {}, "value": {}, "subject": {}, "format": {}, "reference": {},
 	"tokens": {}, "purpose": {}, "reason": {},
 	"columns": {}, "name": {}, "optional": {}, "subjectColumn": {}, "parts": {},
+	"tokenId": {}, "objectId": {}, "issuedBefore": {},
 }
 
 // encode answers with JSON.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 	"secureapi/handler/memstore"
 	"secureapi/handler/memvault"
 	"secureapi/handler/operation"
+	"secureapi/handler/revocation"
 	"secureapi/handler/rowstore"
 	"secureapi/handler/telemetry"
 	"secureapi/handler/tokenvault"
@@ -47,7 +49,13 @@ type api struct {
 	imports *bulkimport.Imports
 	queue   *memstore.Queue
 	audit   *audit.Log
+	// revocations is their table.
+	revocations *memstore.Store
+	// ahead is by how much tokens and revocations see a later time, in nanoseconds.
+	ahead atomic.Int64
 }
+
+func (a *api) now() time.Time { return time.Now().Add(time.Duration(a.ahead.Load())) }
 
 type keySource struct{ key authn.Key }
 
@@ -64,7 +72,7 @@ func newAPI(t testing.TB, change ...func(*httpapi.Options)) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &api{key: key, log: memstore.New(), out: &strings.Builder{}, queue: memstore.NewQueue()}
+	a := &api{key: key, log: memstore.New(), out: &strings.Builder{}, queue: memstore.NewQueue(), revocations: memstore.New()}
 	logger := slog.New(slog.NewJSONHandler(a.out, nil))
 	vault, err := memvault.New()
 	if err != nil {
@@ -78,12 +86,6 @@ func newAPI(t testing.TB, change ...func(*httpapi.Options)) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth, err := authn.New(authn.Config{
-		TenantIDs: []string{tenant}, Audience: audience, AuthorityHost: authority, Scope: "Vault.Access", StepUpContext: "c1",
-	}, keySource{authn.Key{Public: &key.PublicKey, Issuer: authority + "/{tenantid}/v2.0"}}, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
 	auditOptions := audit.Options{
 		Store: a.log, Clock: time.Now, Instance: "test", Logger: logger,
 		MACKey: ring.AuditMAC,
@@ -93,6 +95,19 @@ func newAPI(t testing.TB, change ...func(*httpapi.Options)) *api {
 		t.Fatal(err)
 	}
 	events, err := audit.NewReader(auditOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revocations, err := revocation.New(revocation.Options{
+		Store: a.revocations, Keys: ring, Audit: log, Tenants: []string{tenant}, TokenLife: authn.AcceptedFor,
+		Clock: a.now, Logger: logger, Telemetry: telemetry.Log{Logger: logger},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth, err := authn.New(authn.Config{
+		TenantIDs: []string{tenant}, Audience: audience, AuthorityHost: authority, Scope: "Vault.Access", StepUpContext: "c1",
+	}, keySource{authn.Key{Public: &key.PublicKey, Issuer: authority + "/{tenantid}/v2.0"}}, revocations, a.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,8 +128,8 @@ func newAPI(t testing.TB, change ...func(*httpapi.Options)) *api {
 	}
 	a.imports, a.audit = imports, log
 	options := httpapi.Options{
-		Auth: auth, Vault: domain, Imports: imports, Audit: log, Events: events, Keyring: ring, Clock: time.Now, Logger: logger,
-		Ready: func(context.Context) error { return nil }, Telemetry: telemetry.Log{Logger: logger},
+		Auth: auth, Vault: domain, Imports: imports, Audit: log, Events: events, Keyring: ring, Revocations: revocations,
+		Clock: time.Now, Logger: logger, Ready: func(context.Context) error { return nil }, Telemetry: telemetry.Log{Logger: logger},
 		Limits: httpapi.Limits{Concurrent: 100, PerMinute: 60_000, Burst: 10_000}, ProxyHops: 1,
 	}
 	for _, c := range change {
@@ -144,22 +159,32 @@ func (a *api) token(t testing.TB, role authz.Role, contexts ...string) string {
 
 func (a *api) tokenOf(t testing.TB, role authz.Role, capabilities []string, contexts ...string) string {
 	t.Helper()
+	return a.sign(t, claimsOf(role, capabilities, contexts...))
+}
+
+// claimsOf are those of a user's token with a role.
+func claimsOf(role authz.Role, capabilities []string, contexts ...string) map[string]any {
+	now := time.Now().Unix()
+	return map[string]any{
+		"ver": "2.0", "iss": authority + "/" + tenant + "/v2.0", "aud": audience, "tid": tenant,
+		"oid": "aaaaaaaa-0000-4000-8000-000000000001", "azp": "bbbbbbbb-0000-4000-8000-000000000001", "idtyp": "user",
+		"scp": "Vault.Access", "roles": []string{string(role)}, "acrs": contexts, "xms_cc": capabilities,
+		"iat": now, "nbf": now, "exp": now + 3600,
+	}
+}
+
+func (a *api) sign(t testing.TB, claims map[string]any) string {
+	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: a.key, KeyID: "k1"}},
 		(&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now().Unix()
-	claims, err := json.Marshal(map[string]any{
-		"ver": "2.0", "iss": authority + "/" + tenant + "/v2.0", "aud": audience, "tid": tenant,
-		"oid": "aaaaaaaa-0000-4000-8000-000000000001", "azp": "bbbbbbbb-0000-4000-8000-000000000001", "idtyp": "user",
-		"scp": "Vault.Access", "roles": []string{string(role)}, "acrs": contexts, "xms_cc": capabilities,
-		"iat": now, "nbf": now, "exp": now + 3600,
-	})
+	payload, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := signer.Sign(claims)
+	signed, err := signer.Sign(payload)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,6 +333,8 @@ func TestRoutesByRole(t *testing.T) {
 		{"GET", "/api/v1/operations/0f8fad5b-d9cb-469f-a165-70867728950e", "", []authz.Role{authz.Writer, authz.Operator}, 404},
 		{"GET", "/api/v1/keys", "", []authz.Role{authz.Operator}, 200},
 		{"POST", "/api/v1/keys/adopt", "", []authz.Role{authz.Operator}, 200},
+		{"POST", "/api/v1/revocations", `{"tokenId":"of-nobody"}`, []authz.Role{authz.Operator}, 200},
+		{"GET", "/api/v1/revocations", "", []authz.Role{authz.Operator}, 200},
 		{"GET", "/api/v1/audit/events", "", []authz.Role{authz.Auditor}, 200},
 		{"GET", "/api/v1/audit/checkpoint", "", []authz.Role{authz.Auditor}, 200},
 	}

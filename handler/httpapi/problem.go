@@ -103,6 +103,9 @@ func (s *server) problemOf(err error, c echo.Context) *problem {
 	if p := importProblem(err); p != nil {
 		return p
 	}
+	if p := revocationProblem(err); p != nil {
+		return p
+	}
 	switch {
 	case errors.Is(err, operation.ErrOtherRequest):
 		return newProblem(http.StatusUnprocessableEntity, "idempotency_key_reused", "The Idempotency-Key was used for another request.")
@@ -126,8 +129,8 @@ func (s *server) problemOf(err error, c echo.Context) *problem {
 // accessProblem answers who may not. All refused tokens look alike outside;
 // the reason code is in the audit log.
 func (s *server) accessProblem(err error, c echo.Context) *problem {
-	if _, ok := errors.AsType[*authn.Refusal](err); ok {
-		c.Response().Header().Set("WWW-Authenticate", authn.Challenge())
+	if r, ok := errors.AsType[*authn.Refusal](err); ok {
+		c.Response().Header().Set("WWW-Authenticate", r.Challenge())
 		return newProblem(http.StatusUnauthorized, "unauthenticated", "A valid access token is required.")
 	}
 	if step, ok := errors.AsType[*authn.StepUpRequired](err); ok {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"secureapi/handler/revocation"
 	"secureapi/handler/rowstore"
 	"secureapi/handler/tokenvault"
 )
@@ -23,6 +24,8 @@ func TestErrorsOfTheDomainHaveTheirAnswer(t *testing.T) {
 		{tokenvault.ErrErased, http.StatusConflict, "subject_erased"},
 		{tokenvault.ErrIntegrity, http.StatusInternalServerError, "integrity_failure"},
 		{tokenvault.ErrBusy, http.StatusServiceUnavailable, "busy"},
+		{revocation.ErrFull, http.StatusConflict, "revocations_full"},
+		{revocation.ErrForged, http.StatusInternalServerError, "integrity_failure"},
 		{rowstore.ErrUnavailable, http.StatusServiceUnavailable, "unavailable"},
 		{errors.New("anything else"), http.StatusInternalServerError, "internal_error"},
 	} {

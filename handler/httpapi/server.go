@@ -23,6 +23,7 @@ import (
 	"secureapi/handler/bulkimport"
 	"secureapi/handler/clock"
 	"secureapi/handler/keyring"
+	"secureapi/handler/revocation"
 	"secureapi/handler/telemetry"
 	"secureapi/handler/tokenvault"
 )
@@ -34,17 +35,19 @@ type Authenticator interface {
 
 // Options are the parts of the API; all are required.
 type Options struct {
-	Auth      Authenticator
-	Vault     *tokenvault.Vault
-	Imports   *bulkimport.Imports
-	Audit     *audit.Log
-	Events    *audit.Reader
-	Keyring   *keyring.Keyring
-	Ready     func(context.Context) error
-	Clock     clock.Clock
-	Logger    *slog.Logger
-	Telemetry telemetry.Recorder
-	Limits    Limits
+	Auth    Authenticator
+	Vault   *tokenvault.Vault
+	Imports *bulkimport.Imports
+	Audit   *audit.Log
+	Events  *audit.Reader
+	Keyring *keyring.Keyring
+	// Revocations is the list that Auth asks.
+	Revocations *revocation.List
+	Ready       func(context.Context) error
+	Clock       clock.Clock
+	Logger      *slog.Logger
+	Telemetry   telemetry.Recorder
+	Limits      Limits
 	// ProxyHops is how many proxies in front are known to add their peer's
 	// address to X-Forwarded-For; 0 takes the socket's.
 	ProxyHops int
@@ -68,7 +71,7 @@ type server struct {
 // root shares with the custom-handler functions.
 func Register(e *echo.Echo, o Options) error {
 	if o.Auth == nil || o.Vault == nil || o.Imports == nil || o.Audit == nil || o.Events == nil || o.Keyring == nil ||
-		o.Ready == nil || o.Clock == nil || o.Logger == nil || o.Telemetry == nil {
+		o.Revocations == nil || o.Ready == nil || o.Clock == nil || o.Logger == nil || o.Telemetry == nil {
 		return errors.New("httpapi: an option is missing")
 	}
 	if err := o.Limits.check(); err != nil {
@@ -122,6 +125,8 @@ func (s *server) routes() []route {
 		{method: http.MethodGet, path: "/api/v1/operations/{id:guid}", permission: authz.OperationsReadAny, handle: s.getOperation},
 		{method: http.MethodGet, path: "/api/v1/keys", permission: authz.KeysRead, handle: s.listKeys},
 		{method: http.MethodPost, path: "/api/v1/keys/adopt", permission: authz.KeysAdopt, handle: s.adoptKeyVersion},
+		{method: http.MethodPost, path: "/api/v1/revocations", permission: authz.RevocationsCreate, handle: s.createRevocation},
+		{method: http.MethodGet, path: "/api/v1/revocations", permission: authz.RevocationsRead, handle: s.listRevocations},
 		{method: http.MethodGet, path: "/api/v1/audit/events", permission: authz.AuditRead, handle: s.listAuditEvents},
 		{method: http.MethodGet, path: "/api/v1/audit/checkpoint", permission: authz.AuditRead, handle: s.getAuditCheckpoint},
 		{method: http.MethodGet, path: "/api/v1/health/live", anonymous: true, handle: alive},

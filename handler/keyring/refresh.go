@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"secureapi/handler/clock"
 )
 
 // held is a copy of the keyring and when it was last compared with the table.
@@ -56,17 +58,10 @@ func (k *Keyring) fresh(life time.Duration) *Keys {
 	if h.refused {
 		life = min(life, WriteLife)
 	}
-	if a := age(k.options.Clock(), h.checked); a < 0 || a >= life {
+	if a := clock.Age(k.options.Clock(), h.checked); a < 0 || a >= life {
 		return nil
 	}
 	return h.keys
-}
-
-// age is how long ago a moment was, by the clock that went further: the
-// monotonic clock stands still while an instance is frozen, and the wall clock
-// can be set back. Where both went back, age is negative.
-func age(now, then time.Time) time.Duration {
-	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
 }
 
 // Run keeps the copy fresh until ctx ends: at once where there is none yet,

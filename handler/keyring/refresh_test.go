@@ -106,23 +106,6 @@ func TestALoadOutlivesItsCaller(t *testing.T) {
 	})
 }
 
-func TestAgeIsTheFurtherClocks(t *testing.T) {
-	// A time with a monotonic reading, as clock.System gives it.
-	started := time.Now()
-	for name, c := range map[string]struct {
-		now  time.Time
-		want time.Duration
-	}{
-		"both clocks":                      {started.Add(time.Minute), time.Minute},
-		"frozen: only the wall clock went": {started.Round(0).Add(10 * time.Minute), 10 * time.Minute},
-		"both back":                        {started.Add(-time.Minute), -time.Minute},
-	} {
-		if got := age(c.now, started); got != c.want {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
-		}
-	}
-}
-
 // TestAForgedKeyringEndsReadingToo: an outage and a forgery are told apart,
 // and an outage that follows a forgery does not undo it.
 func TestAForgedKeyringEndsReadingToo(t *testing.T) {

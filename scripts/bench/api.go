@@ -23,6 +23,7 @@ import (
 	"secureapi/handler/keyring"
 	"secureapi/handler/memstore"
 	"secureapi/handler/operation"
+	"secureapi/handler/revocation"
 	"secureapi/handler/telemetry"
 	"secureapi/handler/tokenvault"
 	"secureapi/scripts/devstack/entra"
@@ -49,6 +50,7 @@ type handlerParts struct {
 type api struct {
 	echo *echo.Echo
 	log  *audit.Log
+	auth *authn.Authenticator
 	key  *rsa.PrivateKey
 	// writer and revealer are access tokens.
 	writer, revealer string
@@ -97,12 +99,26 @@ func newAPI(ctx context.Context, p handlerParts) (*api, error) {
 	return a, nil
 }
 
-// register puts the domain behind HTTP.
-func (a *api) register(p handlerParts, ring *keyring.Keyring, auditOptions audit.Options, logger *slog.Logger) error {
-	auth, err := authn.New(authn.Config{
+// authenticator makes a.auth, and the list that it asks. Nothing refreshes the
+// list in the background: one read a minute, of memory, answers for it.
+func (a *api) authenticator(ring *keyring.Keyring, logger *slog.Logger) (*revocation.List, error) {
+	revocations, err := revocation.New(revocation.Options{
+		Store: memstore.New(), Keys: ring, Audit: a.log, Tenants: []string{entra.HomeTenant}, TokenLife: authn.AcceptedFor,
+		Clock: clock.System, Logger: logger, Telemetry: telemetry.Log{Logger: logger},
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.auth, err = authn.New(authn.Config{
 		TenantIDs: []string{entra.HomeTenant}, Audience: entra.APIClientID, AuthorityHost: entra.Authority,
 		Scope: entra.Scope, StepUpContext: entra.StepUp,
-	}, oneKey{authn.Key{Public: &a.key.PublicKey, Issuer: entra.Authority + "/{tenantid}/v2.0"}}, clock.System)
+	}, oneKey{authn.Key{Public: &a.key.PublicKey, Issuer: entra.Authority + "/{tenantid}/v2.0"}}, revocations, clock.System)
+	return revocations, err
+}
+
+// register puts the domain behind HTTP.
+func (a *api) register(p handlerParts, ring *keyring.Keyring, auditOptions audit.Options, logger *slog.Logger) error {
+	revocations, err := a.authenticator(ring, logger)
 	if err != nil {
 		return err
 	}
@@ -111,7 +127,7 @@ func (a *api) register(p handlerParts, ring *keyring.Keyring, auditOptions audit
 		return err
 	}
 	vault, err := tokenvault.New(tokenvault.Options{
-		Store: p.records, Keys: ring, Audit: a.log, StepUp: auth, Purposes: []string{purpose},
+		Store: p.records, Keys: ring, Audit: a.log, StepUp: a.auth, Purposes: []string{purpose},
 		Plans: operation.NewPlans[[]tokenvault.PlannedToken]("tokenize", p.operations, ring, clock.System),
 		Clock: clock.System, Logger: logger,
 	})
@@ -127,8 +143,8 @@ func (a *api) register(p handlerParts, ring *keyring.Keyring, auditOptions audit
 		return err
 	}
 	return httpapi.Register(a.echo, httpapi.Options{
-		Auth: auth, Vault: vault, Imports: imports, Audit: a.log, Events: events, Keyring: ring, Clock: clock.System, Logger: logger,
-		Ready: func(context.Context) error { return nil }, Telemetry: telemetry.Log{Logger: logger},
+		Auth: a.auth, Vault: vault, Imports: imports, Audit: a.log, Events: events, Keyring: ring, Revocations: revocations,
+		Clock: clock.System, Logger: logger, Ready: func(context.Context) error { return nil }, Telemetry: telemetry.Log{Logger: logger},
 	})
 }
 

@@ -22,6 +22,8 @@ func TestPartsRun(t *testing.T) {
 	}{
 		{partCPU, "-rounds 1 -calls 20 -profile 3000", []string{
 			"tokenize / budget",
+			"authenticate, with the cache / without",
+			"tokenize, with the cache / without",
 			"warm tokenize: transactions and reads 1 1.000 met",
 			"warm tokenize with Idempotency-Key: transactions and reads 2 2.000 met",
 			"warm reveal: transactions and reads 1 1.000 met",

@@ -107,6 +107,11 @@ type caller struct {
 // tokenize stores one e-mail address of the named subject, "" for a new one,
 // and gives its token.
 func (c *caller) tokenize(subject string, idempotent bool) (string, error) {
+	return c.tokenizeAs(c.api.writer, subject, idempotent)
+}
+
+// tokenizeAs is tokenize with an access token of one's own.
+func (c *caller) tokenizeAs(writer, subject string, idempotent bool) (string, error) {
 	n := strconv.FormatInt(c.next.Add(1), 10)
 	body := `{"class":"email","value":"person.` + n + `@example.com"}`
 	if subject != "" {
@@ -116,7 +121,7 @@ func (c *caller) tokenize(subject string, idempotent bool) (string, error) {
 	if idempotent {
 		key = "order-2026-" + n
 	}
-	status, b, err := c.send("/api/v1/tokens", c.api.writer, key, body)
+	status, b, err := c.send("/api/v1/tokens", writer, key, body)
 	if err != nil {
 		return "", err
 	}

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 
+	"secureapi/handler/authz"
 	"secureapi/handler/memstore"
 	"secureapi/handler/memvault"
 )
@@ -23,6 +24,9 @@ const (
 	opKeyed    = "tokenize with Idempotency-Key"
 	opFresh    = "tokenize, new subject"
 	opReveal   = "reveal"
+	opFirst    = "tokenize, access token seen for the first time"
+	opCached   = "authenticate, access token seen before"
+	opVerified = "authenticate, access token seen for the first time"
 	socket     = ", over a socket"
 )
 
@@ -83,6 +87,28 @@ func (m *memory) calls(c *caller, suffix string) []measured {
 		{opFresh + suffix, 1, func() error { _, err := c.tokenize("", false); return err }},
 		{opReveal + suffix, 1, func() error { return c.reveal(m.tokens[turn()]) }},
 	}
+}
+
+// authentications are with and without the cache of verified tokens: a token
+// that is seen for the first time is not in it. Minting is not measured.
+func (m *memory) authentications(ctx context.Context, c *caller, calls int) ([]measured, error) {
+	unseen := make([]string, 2*calls)
+	for i := range unseen {
+		if err := m.mint(authz.Writer, &unseen[i]); err != nil {
+			return nil, err
+		}
+	}
+	next, i := -1, 0
+	first := func() string { next++; return unseen[next] }
+	present := func(token string) error {
+		_, err := m.auth.Authenticate(ctx, []string{"Bearer " + token})
+		return err
+	}
+	return []measured{
+		{opCached, 1, func() error { return present(m.writer) }},
+		{opVerified, 1, func() error { return present(first()) }},
+		{opFirst, 1, func() error { i++; _, err := c.tokenizeAs(first(), subjectName(i%subjectsKnown), false); return err }},
+	}, nil
 }
 
 // tally is what the rounds give.
@@ -172,6 +198,11 @@ func cpuRound(ctx context.Context, o options, vault *memvault.Vault, t *tally) (
 	list := []measured{
 		{opVerify, 2, verify}, {opSeal, 20, seals}, {opEcho, 4, echoed}, {opEcho + socket, 1, echoedOnSocket},
 	}
+	authentications, err := m.authentications(ctx, inProcess, o.calls)
+	if err != nil {
+		return err
+	}
+	list = append(list, authentications...)
 	list = append(list, m.calls(inProcess, "")...)
 	list = append(list, m.calls(onSocket, socket)...)
 	for _, op := range list {
@@ -217,6 +248,11 @@ func reportCPU(t *tally, s *section) {
 	for _, name := range []string{opVerify, opSeal, opEcho, opEcho + socket} {
 		s.tell(name, t.of(name).micros())
 	}
+	for _, name := range []string{opCached, opVerified, opFirst} {
+		s.tell(name, t.of(name).micros())
+	}
+	s.tell("authenticate, with the cache / without", t.of(opCached).over(t.of(opVerified)).String())
+	s.tell("tokenize, with the cache / without", t.of(opTokenize).over(t.of(opFirst)).String())
 	for _, suffix := range []string{"", socket} {
 		budget := t.of(opVerify).plus(1, t.of(opEcho+suffix)).plus(3, t.of(opSeal))
 		s.tell("budget: verify + echo + 3 seals"+suffix, budget.micros())

@@ -49,6 +49,8 @@ GET  /api/v1/imports/{id:guid}/result          401     401     401     403 403/4
 GET  /api/v1/operations/{id:guid}              401     401     401     403 403/401      200/404          403            403            403                  403           403            200   403    403               404              403/-
 GET  /api/v1/keys                              401     401     401     403 403/401          403          403            403            403                  403           403            200   403    403               403              403/-
 POST /api/v1/keys/adopt                        401     401     401     403 403/401          403          403            403            403                  403           403            200   403    403               403              403/-
+POST /api/v1/revocations                       401     401     401     403 403/401          403          403            403            403                  403           403            200   403    403               403              403/-
+GET  /api/v1/revocations                       401     401     401     403 403/401          403          403            403            403                  403           403            200   403    403               403              403/-
 GET  /api/v1/audit/events                      401     401     401     403 403/401          403          403            403            403                  403           200            403   403    403               403              403/-
 GET  /api/v1/audit/checkpoint                  401     401     401     403 403/401          403          403            403            403                  403           200            403   403    403               403              403/-
 GET  /api/v1/health/live                       200     200     200     200     200          200          200            200            200                  200           200            200   200    200               200              200/-
@@ -212,6 +214,7 @@ func (a *app) prepared(t *testing.T, name string, fixture map[string]string) req
 		"POST /api/v1/tokens/reveal":                    revealBody(token),
 		"POST /api/v1/imports":                          importBody(),
 		"POST /api/v1/imports/" + idPattern + "/commit": map[string]any{"parts": 2},
+		"POST /api/v1/revocations":                      map[string]any{"tokenId": "of-nobody"},
 	}[route]
 	r := request{method: method, target: target}
 	if body != nil {

@@ -94,7 +94,7 @@ func testTables(t *testing.T, s *stack.Stack) {
 			tables = append(tables, *table.Name)
 		}
 	}
-	if diff := cmp.Diff([]string{"keyring", "operations", "records"}, tables); diff != "" {
+	if diff := cmp.Diff([]string{"keyring", "operations", "records", "revocations"}, tables); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -20,7 +20,7 @@ type layout struct {
 
 func dataLayout() layout {
 	return layout{
-		tables:     []string{"records", "keyring", "operations"},
+		tables:     []string{"records", "keyring", "operations", "revocations"},
 		queues:     []string{"imports", "imports-poison"},
 		containers: []string{"imports"},
 	}
