@@ -20,7 +20,6 @@ const alarmTimeout = 10 * time.Second
 // fetching that key, and would wait for its own next entry.
 func (a *app) keyringRefused(ctx context.Context) {
 	a.recorder.Event(ctx, telemetry.EventKeyringRefused)
-	a.recorder.Event(ctx, telemetry.EventAlarm)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), alarmTimeout)
 	a.alarms.Go(func() {
 		defer cancel()

@@ -76,6 +76,7 @@ func TestARefusedKeyringIsInTheAuditLog(t *testing.T) {
 			a.alarms.Wait()
 			events, err := audit.NewReader(audit.Options{
 				Store: all.audit, MACKey: a.keyring.AuditMAC, Clock: clock.System, Instance: "test", Logger: slog.New(slog.DiscardHandler),
+				Telemetry: a.recorder,
 			})
 			if err != nil {
 				t.Fatal(err)

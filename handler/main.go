@@ -105,6 +105,7 @@ type app struct {
 	keyring   *keyring.Keyring
 	jwks      *authn.JWKS
 	revoked   *revocation.List
+	cacheHits func() (share float64, ok bool)
 	tenants   []string
 	audit     *audit.Log
 	transport *azure.Transport
@@ -121,6 +122,7 @@ func (a *app) serve(ctx context.Context, port uint16) int {
 	go a.keyring.Run(background)
 	go a.jwks.Run(background, a.tenants)
 	go a.revoked.Run(background)
+	go a.measure(background, measureEvery)
 	a.recorder.Event(ctx, telemetry.EventStarted)
 	code, err := customhandler.Serve(ctx, port, a.echo, drain, clock.System)
 	if err != nil {
@@ -148,8 +150,8 @@ func (a *app) close(ctx context.Context) {
 type stores struct {
 	records, keyring, operations, revocations, audit *tables.Store
 
-	imports      *queues.Queue
-	importsBlobs *blobs.Container
+	imports, importsPoison *queues.Queue
+	importsBlobs           *blobs.Container
 }
 
 // maxBlob bounds a blob of the imports container: a sealed chunk or result.
@@ -174,12 +176,16 @@ func newStores(c config.Config, identity azcore.TokenCredential, t *azure.Transp
 		records: table(data, tokenvault.Table), keyring: table(data, keyring.Table),
 		operations: table(data, operation.Table), revocations: table(data, revocation.Table), audit: table(log, "audit"),
 	}
-	var queueErr, blobErr error
-	s.imports, queueErr = queues.NewQueue(
-		c.Endpoint(c.DataAccount, "queue"), bulkimport.Queue, identity, t.ClientOptions(azure.Queues, observe))
+	queue := func(name string) *queues.Queue {
+		q, queueErr := queues.NewQueue(c.Endpoint(c.DataAccount, "queue"), name, identity, t.ClientOptions(azure.Queues, observe))
+		err = errors.Join(err, queueErr)
+		return q
+	}
+	s.imports, s.importsPoison = queue(bulkimport.Queue), queue(bulkimport.Queue+"-poison")
+	var blobErr error
 	s.importsBlobs, blobErr = blobs.NewContainer(
 		c.Endpoint(c.DataAccount, "blob"), bulkimport.Container, maxBlob, identity, t.ClientOptions(azure.Blobs, observe))
-	return s, errors.Join(err, queueErr, blobErr)
+	return s, errors.Join(err, blobErr)
 }
 
 // keyringOptions are the parts of the keyring: its table and the two vault keys.
@@ -239,7 +245,7 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 	}
 	auditOptions := audit.Options{
 		Store: s.audit, Clock: clock.System, Instance: c.Instance, Logger: logger,
-		MACKey: ring.AuditMAC,
+		MACKey: ring.AuditMAC, Telemetry: a.recorder,
 	}
 	log, err := audit.New(auditOptions) //nolint:contextcheck // its committer outlives every request; Close ends it
 	if err != nil {
@@ -281,9 +287,10 @@ func (a *app) routes(c config.Config, s stores, auditOptions audit.Options) erro
 	if err != nil {
 		return err
 	}
+	a.cacheHits = vault.CacheHits
 	imports, err := bulkimport.New(bulkimport.Options{
 		Store: s.operations, Keys: a.keyring, Blobs: s.importsBlobs, Queue: s.imports, Vault: vault, Audit: a.audit,
-		Clock: clock.System, Logger: a.logger, RepairAfter: c.ImportRepairAfter,
+		Clock: clock.System, Logger: a.logger, Telemetry: a.recorder, RepairAfter: c.ImportRepairAfter,
 	})
 	if err != nil {
 		return err
@@ -306,7 +313,7 @@ func (a *app) routes(c config.Config, s stores, auditOptions audit.Options) erro
 	}
 	return jobs.Register(a.echo, jobs.Options{
 		Imports: imports, Sealer: sealer, Audit: a.audit, Keyring: a.keyring, Logger: a.logger,
-		Telemetry: a.recorder,
+		Telemetry: a.recorder, Backlogs: backlogs(clock.System, s.imports, s.importsPoison),
 	})
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"secureapi/handler/azure"
 	"secureapi/handler/azure/insights"
+	"secureapi/handler/azure/queues"
+	"secureapi/handler/clock"
 	"secureapi/handler/config"
 	"secureapi/handler/telemetry"
 )
@@ -89,4 +91,38 @@ func (r *recorder) close(ctx context.Context) {
 	if err := r.insights.Close(ctx); err != nil {
 		r.logger.WarnContext(ctx, "telemetry not flushed", "error", err)
 	}
+}
+
+// measureEvery is how often a process tells what only it knows.
+const measureEvery = time.Minute
+
+// measure sends the share of reads that the cache answered until ctx ends. It
+// is no timer function: each process has a cache of its own.
+func (a *app) measure(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if share, ok := a.cacheHits(); ok {
+				a.recorder.Metric(ctx, telemetry.MetricCacheHits, share)
+			}
+		}
+	}
+}
+
+// backlogs adapts the queues to what the jobs measure.
+func backlogs(now clock.Clock, all ...*queues.Queue) (list []func(context.Context) (int, time.Duration, error)) {
+	for _, q := range all {
+		list = append(list, func(ctx context.Context) (int, time.Duration, error) {
+			b, err := q.Backlog(ctx)
+			if err != nil || b.Oldest.IsZero() {
+				return b.Messages, 0, err
+			}
+			return b.Messages, max(0, now().Sub(b.Oldest)), nil
+		})
+	}
+	return list
 }

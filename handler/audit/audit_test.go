@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,17 +16,19 @@ import (
 	"secureapi/handler/authz"
 	"secureapi/handler/memstore"
 	"secureapi/handler/rowstore"
+	"secureapi/handler/telemetry"
 )
 
 const tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 
 func options(store *memstore.Store) audit.Options {
 	return audit.Options{
-		Store:    store,
-		MACKey:   func(context.Context) ([]byte, error) { return []byte("a test vector, not a key........."), nil },
-		Clock:    time.Now,
-		Instance: "test",
-		Logger:   slog.New(slog.DiscardHandler),
+		Store:     store,
+		MACKey:    func(context.Context) ([]byte, error) { return []byte("a test vector, not a key........."), nil },
+		Clock:     time.Now,
+		Instance:  "test",
+		Logger:    slog.New(slog.DiscardHandler),
+		Telemetry: telemetry.Log{Logger: slog.New(slog.DiscardHandler)},
 	}
 }
 
@@ -396,4 +399,111 @@ func TestRefusalsAreCountedOnce(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// told counts what telemetry is told of.
+type told struct {
+	telemetry.Log
+
+	mu     sync.Mutex
+	events []string
+	values map[string]float64
+}
+
+func (r *told) Event(_ context.Context, name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, name)
+}
+
+func (r *told) Metric(_ context.Context, name string, value float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.values == nil {
+		r.values = map[string]float64{}
+	}
+	r.values[name] = value
+}
+
+// An alarm is told whichever way its entry takes, and also when the store is
+// down, which is when somebody may have made it so.
+func TestEveryAlarmEntryIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		o := options(store)
+		r := &told{Log: telemetry.Log{Logger: o.Logger}}
+		o.Telemetry = r
+		l, err := audit.New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Alarm(t.Context(), entry("direct")); err != nil {
+			t.Fatal(err)
+		}
+		// The stream's head is changed by somebody else: the committer alarms.
+		for _, row := range store.All() {
+			if row.Key == "head" {
+				row.Body = []byte("{}")
+				store.Plant(row)
+			}
+		}
+		if err := l.Deny(t.Context(), entry("denied")); err != nil {
+			t.Fatal(err)
+		}
+		store.OnApply(func([]rowstore.Mutation) (bool, error) { return false, rowstore.ErrUnavailable })
+		if err := l.Alarm(t.Context(), entry("store down")); !errors.Is(err, audit.ErrUnavailable) {
+			t.Errorf("alarm without a store: %v", err)
+		}
+		store.OnApply(nil)
+		if err := l.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{telemetry.EventAlarm, telemetry.EventAlarm, telemetry.EventAlarm}
+		if !slices.Equal(r.events, want) {
+			t.Errorf("told %q, want %q", r.events, want)
+		}
+	})
+}
+
+// What is not sealed is told: none after a seal, all that waits where a stream
+// is broken.
+func TestUnsealedEntriesAreTold(t *testing.T) {
+	store := memstore.New()
+	l := newLog(t, store)
+	for range 3 {
+		if _, err := l.Authorise(t.Context(), entry("a")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := options(store)
+	r := &told{Log: telemetry.Log{Logger: o.Logger}}
+	o.Telemetry = r
+	s, err := audit.NewSealer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := r.values[telemetry.MetricAuditUnsealed]; !ok || got != 0 {
+		t.Errorf("after sealing: %v, %v", got, ok)
+	}
+	if _, err := l.Authorise(t.Context(), entry("a")); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range store.All() {
+		if row.Key == fmt.Sprintf("e|%020d", 3) {
+			row.Body = []byte("{}")
+			store.Plant(row)
+		}
+	}
+	if _, err := s.Seal(t.Context()); err == nil {
+		t.Fatal("an altered entry was sealed")
+	}
+	if got := r.values[telemetry.MetricAuditUnsealed]; got != 1 {
+		t.Errorf("with a broken stream: %v", got)
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }

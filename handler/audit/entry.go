@@ -21,6 +21,7 @@
 package audit
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -29,6 +30,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"secureapi/handler/authz"
+	"secureapi/handler/telemetry"
 )
 
 // Phase is what an entry says about its action.
@@ -116,8 +118,13 @@ func NewID() string {
 }
 
 // encode completes the entry and gives its canonical bytes: names in order,
-// strings in their shortest form, no number but a small integer.
-func (l *Log) encode(e Entry) ([]byte, error) {
+// strings in their shortest form, no number but a small integer. Every entry
+// comes by here once, so that no alarm can be left untold: telemetry has it
+// even where the entry cannot be stored.
+func (l *Log) encode(ctx context.Context, e Entry) ([]byte, error) {
+	if e.Phase == Alarm {
+		l.Telemetry.Event(ctx, telemetry.EventAlarm)
+	}
 	if e.ID == "" {
 		e.ID = NewID()
 	}

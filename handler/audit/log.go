@@ -10,6 +10,7 @@ import (
 
 	"secureapi/handler/clock"
 	"secureapi/handler/rowstore"
+	"secureapi/handler/telemetry"
 )
 
 // ErrUnavailable: the entry could not be made durable. Whatever it was to
@@ -31,10 +32,12 @@ type Options struct {
 	Clock    clock.Clock
 	Instance string
 	Logger   *slog.Logger
+	// Telemetry is told of every alarm entry, and of what is not sealed.
+	Telemetry telemetry.Recorder
 }
 
 func (o Options) check() error {
-	if o.Store == nil || o.MACKey == nil || o.Clock == nil || o.Instance == "" || o.Logger == nil {
+	if o.Store == nil || o.MACKey == nil || o.Clock == nil || o.Instance == "" || o.Logger == nil || o.Telemetry == nil {
 		return errors.New("audit: an option is missing")
 	}
 	return nil
@@ -155,7 +158,7 @@ func (l *Log) CountRefusal(reason string) {
 
 // append waits until the entry is durable.
 func (l *Log) append(ctx context.Context, e Entry) error {
-	b, err := l.encode(e)
+	b, err := l.encode(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -188,7 +191,7 @@ func (l *Log) append(ctx context.Context, e Entry) error {
 
 // later queues an entry that nobody waits for.
 func (l *Log) later(e Entry) {
-	b, err := l.encode(e)
+	b, err := l.encode(context.Background(), e)
 	if err != nil {
 		l.Logger.Error("audit outcome not encoded", "action", e.Action, "error", err)
 		return

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"secureapi/handler/rowstore"
+	"secureapi/handler/telemetry"
 )
 
 const (
@@ -85,15 +86,25 @@ func (s *Sealer) Seal(ctx context.Context) (Checkpoint, error) {
 	if len(streams) > maxStreams {
 		return Checkpoint{}, fmt.Errorf("sealing audit log: %d streams are open", len(streams))
 	}
-	for _, r := range streams {
-		before := sealed[r.Stream]
-		position, err := s.verify(ctx, key, r, before)
+	ends, err := s.ends(ctx, key, streams)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	unsealed := uint64(0)
+	for _, e := range ends {
+		unsealed += e.Next - min(e.Next, sealed[e.stream].Next)
+	}
+	// Told however this ends: what stays unsealed is an alert's matter.
+	defer func() { s.Telemetry.Metric(ctx, telemetry.MetricAuditUnsealed, float64(unsealed)) }()
+	for _, e := range ends {
+		before := sealed[e.stream]
+		position, err := s.verify(ctx, key, e, before)
 		if err != nil {
 			return Checkpoint{}, err
 		}
 		next.Entries += position.Next - before.Next
 		next.Streams = append(next.Streams, position)
-		delete(sealed, r.Stream)
+		delete(sealed, e.stream)
 	}
 	for stream, p := range sealed {
 		if !p.Closed {
@@ -103,39 +114,64 @@ func (s *Sealer) Seal(ctx context.Context) (Checkpoint, error) {
 	if err := s.write(ctx, key, next, version); err != nil {
 		return Checkpoint{}, err
 	}
+	unsealed = 0
 	return next, s.retire(ctx, key, next)
 }
 
-// verify walks a stream from its sealed position to its head.
-func (s *Sealer) verify(ctx context.Context, key []byte, r registration, from Position) (Position, error) {
-	row, err := s.Store.Get(ctx, r.Stream, headKey)
-	if errors.Is(err, rowstore.ErrNotFound) {
-		if from.Next > 0 {
-			return from, &Broken{Stream: r.Stream, Seq: from.Next, What: "head is gone"}
+// end is where a registered stream ends.
+type end struct {
+	head // zero where there is none, or it is forged
+
+	stream  string
+	opened  time.Time
+	version string // of the head's row; "" where there is none
+	forged  bool
+}
+
+// ends reads the heads of the registered streams.
+func (s *Sealer) ends(ctx context.Context, key []byte, streams []registration) ([]end, error) {
+	list := make([]end, 0, len(streams))
+	for _, r := range streams {
+		e := end{stream: r.Stream, opened: r.Opened}
+		row, err := s.Store.Get(ctx, r.Stream, headKey)
+		switch {
+		case errors.Is(err, rowstore.ErrNotFound):
+		case err != nil:
+			return nil, fmt.Errorf("reading stream head: %w", err)
+		default:
+			e.version = row.Version
+			if err := openRow(key, row, &e.head); err != nil || e.Stream != r.Stream {
+				e.head, e.forged = head{}, true
+			}
 		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+// verify walks a stream from its sealed position to its head.
+func (s *Sealer) verify(ctx context.Context, key []byte, e end, from Position) (Position, error) {
+	switch {
+	case e.forged:
+		return from, &Broken{Stream: e.stream, Seq: from.Next, What: "head is forged"}
+	case e.version == "" && from.Next > 0:
+		return from, &Broken{Stream: e.stream, Seq: from.Next, What: "head is gone"}
+	case e.version == "":
 		// Registered, and nothing written yet; or never, when it is old.
-		return Position{Stream: r.Stream, Closed: s.Clock().Sub(r.Opened) > idleAfter}, nil
+		return Position{Stream: e.stream, Closed: s.Clock().Sub(e.opened) > idleAfter}, nil
+	case e.Next < from.Next:
+		return from, &Broken{Stream: e.stream, Seq: e.Next, What: "head was rolled back behind a checkpoint"}
 	}
-	if err != nil {
-		return from, fmt.Errorf("reading stream head: %w", err)
-	}
-	var h head
-	if err := openRow(key, row, &h); err != nil || h.Stream != r.Stream {
-		return from, &Broken{Stream: r.Stream, Seq: from.Next, What: "head is forged"}
-	}
-	if h.Next < from.Next {
-		return from, &Broken{Stream: r.Stream, Seq: h.Next, What: "head was rolled back behind a checkpoint"}
-	}
-	if err := walk(ctx, s.Store, key, r.Stream, from, h, nil); err != nil {
+	if err := walk(ctx, s.Store, key, e.stream, from, e.head, nil); err != nil {
 		return from, err
 	}
-	position := Position{Stream: r.Stream, Next: h.Next, Last: h.Last, Closed: h.State == stateClosed}
-	if !position.Closed && s.Clock().Sub(h.Updated) > idleAfter {
-		m, err := headMutation(key, &stream{id: r.Stream, next: h.Next, last: h.Last, version: row.Version}, stateClosed, s.Clock().UTC())
+	position := Position{Stream: e.stream, Next: e.Next, Last: e.Last, Closed: e.State == stateClosed}
+	if !position.Closed && s.Clock().Sub(e.Updated) > idleAfter {
+		m, err := headMutation(key, &stream{id: e.stream, next: e.Next, last: e.Last, version: e.version}, stateClosed, s.Clock().UTC())
 		if err != nil {
 			return from, err
 		}
-		_, err = s.Store.Apply(ctx, r.Stream, []rowstore.Mutation{m})
+		_, err = s.Store.Apply(ctx, e.stream, []rowstore.Mutation{m})
 		// Where it changed meanwhile it is not idle: the next run sees.
 		position.Closed = err == nil
 	}

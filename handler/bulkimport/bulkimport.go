@@ -33,6 +33,7 @@ import (
 	"secureapi/handler/envelope"
 	"secureapi/handler/keyring"
 	"secureapi/handler/operation"
+	"secureapi/handler/telemetry"
 	"secureapi/handler/tokenvault"
 )
 
@@ -193,6 +194,8 @@ type Options struct {
 	Audit  *audit.Log
 	Clock  clock.Clock
 	Logger *slog.Logger
+	// Telemetry is told of messages that are given up.
+	Telemetry telemetry.Recorder
 	// RepairAfter is how long a running import may stand still before its
 	// work is rung for again; the pause doubles each time.
 	RepairAfter time.Duration
@@ -213,7 +216,7 @@ type Imports struct {
 // New returns Imports.
 func New(o Options) (*Imports, error) {
 	if o.Store == nil || o.Keys == nil || o.Blobs == nil || o.Queue == nil || o.Vault == nil || o.Audit == nil ||
-		o.Clock == nil || o.Logger == nil || o.RepairAfter <= 0 {
+		o.Clock == nil || o.Logger == nil || o.Telemetry == nil || o.RepairAfter <= 0 {
 		return nil, errors.New("bulkimport: an option is missing")
 	}
 	return &Imports{

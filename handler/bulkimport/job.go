@@ -10,6 +10,7 @@ import (
 	"secureapi/handler/authz"
 	"secureapi/handler/operation"
 	"secureapi/handler/rowstore"
+	"secureapi/handler/telemetry"
 	"secureapi/handler/tokenvault"
 )
 
@@ -58,6 +59,7 @@ func (s *Imports) RunMessage(ctx context.Context, text string, deliveries int) e
 // alarmed; for an honest one the operation row has the truth, and Repair rings
 // for what is left.
 func (s *Imports) Quarantine(ctx context.Context, text string) error {
+	s.Telemetry.Event(ctx, telemetry.EventPoisonMessage)
 	bell, err := s.bell.Open(ctx, text)
 	if errors.Is(err, operation.ErrForgedMessage) {
 		return s.alarm(ctx, "", "", reasonForged)
@@ -140,6 +142,7 @@ func (s *Imports) ringAll(ctx context.Context, o *op) error {
 func (s *Imports) runChunk(ctx context.Context, o *op, c *operation.Part[chunk], deliveries int) error {
 	if deliveries >= maxDeliveries {
 		// Each earlier delivery ended without a word: it took the process with it.
+		s.Telemetry.Event(ctx, telemetry.EventPoisonMessage)
 		return s.note(ctx, o, c, "chunk_ends_process", nil)
 	}
 	cells, err := s.chunkRows(ctx, o, c)

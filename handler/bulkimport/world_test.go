@@ -19,6 +19,7 @@ import (
 	"secureapi/handler/memstore"
 	"secureapi/handler/memvault"
 	"secureapi/handler/operation"
+	"secureapi/handler/telemetry"
 	"secureapi/handler/tokenvault"
 )
 
@@ -104,7 +105,7 @@ func (w *world) process(t *testing.T) *process {
 	}
 	imports, err := bulkimport.New(bulkimport.Options{
 		Store: w.operations, Keys: ring, Blobs: w.blobs, Queue: w.queue, Vault: vault, Audit: log,
-		Clock: w.clock, Logger: logger, RepairAfter: 2 * time.Minute,
+		Clock: w.clock, Logger: logger, Telemetry: telemetry.Log{Logger: logger}, RepairAfter: 2 * time.Minute,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +120,7 @@ func (w *world) process(t *testing.T) *process {
 }
 
 func (w *world) auditOptions(ring *keyring.Keyring, logger *slog.Logger) audit.Options {
-	return audit.Options{Store: w.log, Clock: w.clock, Instance: "test", Logger: logger, MACKey: ring.AuditMAC}
+	return audit.Options{Store: w.log, Clock: w.clock, Instance: "test", Logger: logger, MACKey: ring.AuditMAC, Telemetry: telemetry.Log{Logger: logger}}
 }
 
 // alarms are the reason codes of the alarm entries.

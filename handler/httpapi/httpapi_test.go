@@ -88,7 +88,7 @@ func newAPI(t testing.TB, change ...func(*httpapi.Options)) *api {
 	}
 	auditOptions := audit.Options{
 		Store: a.log, Clock: time.Now, Instance: "test", Logger: logger,
-		MACKey: ring.AuditMAC,
+		MACKey: ring.AuditMAC, Telemetry: telemetry.Log{Logger: logger},
 	}
 	log, err := audit.New(auditOptions)
 	if err != nil {
@@ -121,7 +121,7 @@ func newAPI(t testing.TB, change ...func(*httpapi.Options)) *api {
 	}
 	imports, err := bulkimport.New(bulkimport.Options{
 		Store: memstore.New(), Keys: ring, Blobs: memstore.NewBlobs(16 << 20), Queue: a.queue, Vault: domain, Audit: log,
-		Clock: time.Now, Logger: logger, RepairAfter: time.Minute,
+		Clock: time.Now, Logger: logger, Telemetry: telemetry.Log{Logger: logger}, RepairAfter: time.Minute,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@
 //
 //	ImportChunk        queue imports          rings for an import's chunks, or imports one
 //	QuarantineImport   queue imports-poison   records a message that the host gave up on
-//	RepairOperations   each minute            rings for imports that stand still, destroys old ones
+//	RepairOperations   each minute            rings for imports that stand still, destroys old ones, measures the queues
 //	SealAudit          each minute            verifies the log, writes a checkpoint by CAS
 //	RotateKeys         daily                  adopts the newest Key Vault key version by CAS
 package jobs
@@ -39,6 +39,9 @@ type Options struct {
 	// Telemetry is told of failures; the invocation itself is a request like
 	// any other, told by the echo instance's middleware.
 	Telemetry telemetry.Recorder
+	// Backlogs tell how far the consumers of each queue are behind: the number
+	// of messages, and the age of the first that is visible.
+	Backlogs []func(context.Context) (messages int, age time.Duration, err error)
 }
 
 type jobs struct{ Options }
@@ -66,7 +69,8 @@ func Names() []string {
 
 // Register adds the functions' routes.
 func Register(e *echo.Echo, o Options) error {
-	if o.Imports == nil || o.Sealer == nil || o.Audit == nil || o.Keyring == nil || o.Logger == nil || o.Telemetry == nil {
+	if o.Imports == nil || o.Sealer == nil || o.Audit == nil || o.Keyring == nil || o.Logger == nil ||
+		o.Telemetry == nil || len(o.Backlogs) == 0 {
 		return errors.New("jobs: an option is missing")
 	}
 	j := &jobs{o}
@@ -88,7 +92,7 @@ func Register(e *echo.Echo, o Options) error {
 	queue(quarantineImport, func(ctx context.Context, in customhandler.Invocation) error {
 		return o.Imports.Quarantine(ctx, in.Message)
 	})
-	timer(repairOperations, o.Imports.Repair)
+	timer(repairOperations, j.repair)
 	timer(sealAudit, j.seal)
 	timer(rotateKeys, j.rotate)
 	return nil
@@ -107,6 +111,20 @@ func (j *jobs) observe(ctx context.Context, function string, err error) {
 		j.Logger.ErrorContext(ctx, "job failed", "function", function, "error", err)
 		j.Telemetry.Exception(ctx, telemetry.Exception{Name: "job failed", Type: telemetry.TypeOf(err)})
 	}
+}
+
+// repair helps what stands still, and tells how much waits.
+func (j *jobs) repair(ctx context.Context) error {
+	problems := []error{j.Imports.Repair(ctx)}
+	for _, backlog := range j.Backlogs {
+		messages, age, err := backlog(ctx)
+		problems = append(problems, err)
+		if err == nil {
+			j.Telemetry.Metric(ctx, telemetry.MetricQueueMessages, float64(messages))
+			j.Telemetry.Metric(ctx, telemetry.MetricQueueAge, age.Seconds())
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // seal writes the next checkpoint. A log that does not verify is alarmed, and

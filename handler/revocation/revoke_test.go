@@ -18,6 +18,7 @@ import (
 	"secureapi/handler/memstore"
 	"secureapi/handler/revocation"
 	"secureapi/handler/rowstore"
+	"secureapi/handler/telemetry"
 )
 
 func TestATokenIsRevokedByItsID(t *testing.T) {
@@ -187,6 +188,7 @@ func (w *world) entries(t *testing.T, i *instance, action authz.Permission) []st
 	}
 	reader, err := audit.NewReader(audit.Options{
 		Store: w.log, MACKey: ring.AuditMAC, Clock: time.Now, Instance: "reader", Logger: slog.New(slog.DiscardHandler),
+		Telemetry: telemetry.Log{Logger: slog.New(slog.DiscardHandler)},
 	})
 	if err != nil {
 		t.Fatal(err)

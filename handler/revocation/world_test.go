@@ -91,7 +91,9 @@ func (w *world) instance(t *testing.T) *instance {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.DiscardHandler)
-	log, err := audit.New(audit.Options{Store: w.log, MACKey: ring.AuditMAC, Clock: time.Now, Instance: "test", Logger: logger})
+	log, err := audit.New(audit.Options{
+		Store: w.log, MACKey: ring.AuditMAC, Clock: time.Now, Instance: "test", Logger: logger, Telemetry: telemetry.Log{Logger: logger},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -186,7 +186,7 @@ func TestNamesPass(t *testing.T) {
 	for _, name := range []string{
 		telemetry.EventStarted, telemetry.EventStopping, telemetry.EventAlarm, telemetry.EventKeyringRefused,
 		telemetry.EventAuditBroken, telemetry.EventPoisonMessage, telemetry.MetricTelemetryDropped, telemetry.MetricQueueMessages,
-		telemetry.MetricQueueAge, telemetry.MetricAuditUnsealed, telemetry.MetricKeyringRows, telemetry.MetricCacheHits,
+		telemetry.MetricQueueAge, telemetry.MetricAuditUnsealed, telemetry.MetricCacheHits,
 		telemetry.MetricRequestsUntold,
 		"/api/v1/imports/:id/parts", "/v1/operations/{id:guid}", "POST $batch", "PUT keys/kek unwrapkey", "*errors.errorString",
 		"devdata.table.core.windows.net", "devvault.vault.azure.net", "idempotency_conflict", "",

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -55,6 +56,8 @@ type subjectID struct{ tenant, hash string }
 type subjects struct {
 	cache *lru.Cache[subjectID, *subject]
 	now   clock.Clock
+
+	hits, misses atomic.Uint64 // since the last share
 }
 
 func newSubjects(now clock.Clock) (*subjects, error) {
@@ -69,13 +72,26 @@ func (c *subjects) get(tenant, hash string) *subject {
 	id := subjectID{tenant, hash}
 	s, ok := c.cache.Get(id)
 	if !ok {
+		c.misses.Add(1)
 		return nil
 	}
 	if age := c.now().Sub(s.read); age < 0 || age >= subjectLife {
 		c.cache.Remove(id)
+		c.misses.Add(1)
 		return nil
 	}
+	c.hits.Add(1)
 	return s
+}
+
+// share is the part of the reads since the last call that found their subject;
+// false where there were none.
+func (c *subjects) share() (float64, bool) {
+	hits, misses := c.hits.Swap(0), c.misses.Swap(0)
+	if hits+misses == 0 {
+		return 0, false
+	}
+	return float64(hits) / float64(hits+misses), true
 }
 
 func (c *subjects) put(s *subject) { c.cache.Add(subjectID{s.tenant, s.hash}, s) }

@@ -130,6 +130,10 @@ func New(o Options) (*Vault, error) {
 	return &Vault{Options: o, subjects: cache}, nil
 }
 
+// CacheHits is the share of reads of subjects' keys that this process' cache
+// answered since the last call; false where there were none.
+func (v *Vault) CacheHits() (share float64, ok bool) { return v.subjects.share() }
+
 // alarm records that storage holds something this system did not write.
 func (v *Vault) alarm(ctx context.Context, p authz.Principal, permission authz.Permission, cause error) error {
 	entry := audit.Entry{

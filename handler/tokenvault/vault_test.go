@@ -18,6 +18,7 @@ import (
 	"secureapi/handler/memvault"
 	"secureapi/handler/operation"
 	"secureapi/handler/rowstore"
+	"secureapi/handler/telemetry"
 	"secureapi/handler/tokenvault"
 )
 
@@ -101,7 +102,7 @@ func (w *world) process(t *testing.T) *process {
 func (w *world) auditOptions(ring *keyring.Keyring) audit.Options {
 	return audit.Options{
 		Store: w.log, Clock: time.Now, Instance: "test", Logger: slog.New(slog.DiscardHandler),
-		MACKey: ring.AuditMAC,
+		MACKey: ring.AuditMAC, Telemetry: telemetry.Log{Logger: slog.New(slog.DiscardHandler)},
 	}
 }
 

@@ -88,6 +88,7 @@ func newAPI(ctx context.Context, p handlerParts) (*api, error) {
 	}
 	auditOptions := audit.Options{
 		Store: p.audit, Clock: clock.System, Instance: "bench", Logger: logger, MACKey: ring.AuditMAC,
+		Telemetry: telemetry.Log{Logger: logger},
 	}
 	if a.log, err = audit.New(auditOptions); err != nil { //nolint:contextcheck // Close ends its committer
 		return nil, err
@@ -137,7 +138,7 @@ func (a *api) register(p handlerParts, ring *keyring.Keyring, auditOptions audit
 	// Imports are not measured, so that theirs may stay in memory.
 	imports, err := bulkimport.New(bulkimport.Options{
 		Store: p.operations, Keys: ring, Blobs: memstore.NewBlobs(maxBlob), Queue: memstore.NewQueue(), Vault: vault,
-		Audit: a.log, Clock: clock.System, Logger: logger, RepairAfter: time.Hour,
+		Audit: a.log, Clock: clock.System, Logger: logger, Telemetry: telemetry.Log{Logger: logger}, RepairAfter: time.Hour,
 	})
 	if err != nil {
 		return err

@@ -224,6 +224,10 @@ func (c *Client) pump() {
 				case item := <-c.items:
 					held = c.hand(item, held)
 				default:
+					// The last word, so that a process that ends soon tells its losses too.
+					if !c.hurried.Load() {
+						_, held = c.report(reported, held)
+					}
 					c.flush(held)
 					return
 				}

@@ -199,7 +199,8 @@ func TestEndpointHangsForEver(t *testing.T) {
 	if held := offered - int(c.Dropped()); held > queueSize+(payloads+2)*batchSize {
 		t.Errorf("%d items are held", held)
 	}
-	if err := closeWithin(c, 100*time.Millisecond); err == nil || c.Dropped() != offered {
+	// One more where Close still had the time to tell of the loss: that is lost, too.
+	if err := closeWithin(c, 100*time.Millisecond); err == nil || c.Dropped()-offered > 1 {
 		t.Errorf("%d of %d dropped, %v", c.Dropped(), offered, err)
 	}
 }
@@ -247,13 +248,16 @@ func TestLossIsReported(t *testing.T) {
 	if err := closeWithin(c, time.Minute); err == nil {
 		t.Error("Close does not tell of the loss")
 	}
-	if len(e.items) != 1 {
+	// The second is the pump's own last word: it has not seen the reports above.
+	if len(e.items) != 2 {
 		t.Fatalf("%d items", len(e.items))
 	}
-	metrics, _ := dig(e.items[0], "data", "baseData", "metrics").([]any)
-	point, _ := metrics[0].(map[string]any)
-	if point["name"] != telemetry.MetricTelemetryDropped || point["value"] != 2.0 {
-		t.Errorf("%v", point)
+	for _, item := range e.items {
+		metrics, _ := dig(item, "data", "baseData", "metrics").([]any)
+		point, _ := metrics[0].(map[string]any)
+		if point["name"] != telemetry.MetricTelemetryDropped || point["value"] != 2.0 {
+			t.Errorf("%v", point)
+		}
 	}
 }
 
