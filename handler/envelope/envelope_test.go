@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"secureapi/handler/fuzzcheck"
 )
 
 func place() Context {
@@ -238,6 +240,12 @@ func FuzzOpen(f *testing.F) {
 		plaintext, err := Open(key, place(), b)
 		if err == nil && !bytes.Equal(b, sealed) {
 			t.Errorf("opened %d bytes that were not sealed: %q", len(b), plaintext)
+		}
+		if err != nil && (plaintext != nil || err != ErrMalformed && err != ErrKey && err != ErrForged) { //nolint:errorlint // nothing is wrapped around them
+			t.Errorf("%d bytes with %v", len(plaintext), err)
+		}
+		if n, ok := fuzzcheck.Allocates(len(b), func() { _, _ = Open(key, place(), b) }); !ok { //nolint:errcheck // as before
+			t.Errorf("opening %d bytes took %d", len(b), n)
 		}
 	})
 }
