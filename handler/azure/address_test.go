@@ -270,8 +270,14 @@ func TestTheTransportDialsByTheGuard(t *testing.T) {
 	t.Cleanup(transport.Close)
 	client := transport.Client(5 * time.Second)
 	for _, tt := range []struct{ name, address string }{
-		{endpointHost, "127.0.0.1"}, {endpointHost, "169.254.169.254"}, {endpointHost, "168.63.129.16"}, {endpointHost, "::1"},
-		{"other.example.com", "10.1.2.3"}, {"other.example.com", "192.168.1.1"}, {"other.example.com", "100.64.0.1"}, {"other.example.com", "fd00::1"},
+		{endpointHost, "127.0.0.1"},
+		{endpointHost, "169.254.169.254"},
+		{endpointHost, "168.63.129.16"},
+		{endpointHost, "::1"},
+		{"other.example.com", "10.1.2.3"},
+		{"other.example.com", "192.168.1.1"},
+		{"other.example.com", "100.64.0.1"},
+		{"other.example.com", "fd00::1"},
 	} {
 		names.mu.Lock()
 		names.answers, names.served = [][]string{{tt.address}}, nil
