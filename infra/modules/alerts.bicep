@@ -196,6 +196,14 @@ resource changeAlerts 'Microsoft.Insights/activityLogAlerts@2020-10-01' = [
   }
 ]
 
+// What the team looks at on an ordinary day.
+var views = [
+  { name: 'requests', text: loadTextContent('../workbook/requests.kql') }
+  { name: 'refusals', text: loadTextContent('../workbook/refusals.kql') }
+  { name: 'dependencies', text: loadTextContent('../workbook/dependencies.kql') }
+  { name: 'queues', text: loadTextContent('../workbook/queues.kql') }
+]
+
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   name: guid(resourceGroup().id, 'workbook')
   location: location
@@ -206,13 +214,13 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     sourceId: workspace.id
     serializedData: string({
       version: 'Notebook/1.0'
-      items: map(queries, q => {
+      items: map(concat(views, map(queries, q => { name: q.name, text: q.text })), v => {
         type: 3
-        name: q.name
+        name: v.name
         content: {
           version: 'KqlItem/1.0'
-          query: q.text
-          title: q.name
+          query: v.text
+          title: v.name
           queryType: 0
           resourceType: 'microsoft.operationalinsights/workspaces'
           timeContext: { durationMs: 86400000 }

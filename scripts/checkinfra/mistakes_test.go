@@ -89,6 +89,8 @@ var mistakes = map[string]mistake{
 	"an alert that is off":        {alerts, "Microsoft.Insights/metricAlerts", "server-errors", "enabled", false, false, "tells nobody"},
 	"an alert without a name":     {alerts, "Microsoft.Insights/scheduledQueryRules", "audit-broken", "criteria.allOf", []any{map[string]any{"query": "AppEvents\n| where Name == \"x\""}}, false, `has no "x"`},
 	"a team without addresses":    {alerts, "Microsoft.Insights/actionGroups", "", "emailReceivers", []any{}, false, "no address"},
+	"an empty workbook":           {workbook, "Microsoft.Insights/workbooks", "", "serializedData", "{}", false, "does not show requests"},
+	"no workbook":                 {workbook, "Microsoft.Insights/workbooks", "", "", nil, true, "0 workbooks"},
 	"roles that nobody watches":   {changes, "Microsoft.Insights/activityLogAlerts", "changed-role", "", nil, true, "nobody is told"},
 }
 

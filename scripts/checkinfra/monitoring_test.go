@@ -31,6 +31,9 @@ func TestAlerts(t *testing.T) {
 	same(t, infra+"/queries/*.kql", queries)
 }
 
+// TestWorkbook: the workbook shows every view, and every alert's query.
+func TestWorkbook(t *testing.T) { hold(t, workbook) }
+
 // TestChangesAreWatched: what an attacker with rights would change first tells somebody.
 func TestChangesAreWatched(t *testing.T) { hold(t, changes) }
 
@@ -123,6 +126,29 @@ func alerts(_ string, s checkinfra.Snapshot) []string {
 			if query, ok := c["query"].(string); ok {
 				for _, problem := range queryNames(query) {
 					wrong.addf("%s: %s", r.Name, problem)
+				}
+			}
+		}
+	}
+	return wrong
+}
+
+func workbook(_ string, s checkinfra.Snapshot) []string {
+	var wrong problems
+	workbooks := of(s, "Microsoft.Insights/workbooks")
+	if len(workbooks) != 1 {
+		wrong.addf("%d workbooks, want one", len(workbooks))
+	}
+	for _, pattern := range []string{"/workbook/*.kql", "/queries/*.kql"} {
+		files, err := filepath.Glob(infra + pattern)
+		if err != nil || len(files) < 4 {
+			wrong.addf("%s: %d files, %v", pattern, len(files), err)
+		}
+		for _, f := range files {
+			name := strings.TrimSuffix(filepath.Base(f), ".kql")
+			for _, w := range workbooks {
+				if text, _ := w.At("serializedData").(string); !strings.Contains(text, `"title":"`+name+`"`) {
+					wrong.addf("the workbook does not show %s", name)
 				}
 			}
 		}

@@ -16,8 +16,9 @@ func TestQueryNames(t *testing.T) {
 		t.Fatalf("%d names are known: a pattern misses some", known)
 	}
 	files, err := filepath.Glob(infra + "/queries/*.kql")
-	if err != nil {
-		t.Fatal(err)
+	views, viewsErr := filepath.Glob(infra + "/workbook/*.kql")
+	if files = append(files, views...); err != nil || viewsErr != nil {
+		t.Fatal(err, viewsErr)
 	}
 	checked := 0
 	for _, f := range files {
@@ -30,7 +31,7 @@ func TestQueryNames(t *testing.T) {
 			t.Errorf("%s: %s", f, problem)
 		}
 	}
-	if checked < 8 {
+	if checked < 10 {
 		t.Errorf("%d names in queries: the pattern misses some", checked)
 	}
 }

@@ -37,7 +37,8 @@ var allowedRoles = map[string]string{
 
 // scope is what an extension resource, such as a role assignment, is put on.
 func scope(r checkinfra.Resource) string {
-	i := strings.LastIndex(r.ID, "/providers/"+r.Type[:strings.Index(r.Type, "/")]+"/")
+	namespace, _, _ := strings.Cut(r.Type, "/")
+	i := strings.LastIndex(r.ID, "/providers/"+namespace+"/")
 	if i < 0 {
 		return ""
 	}

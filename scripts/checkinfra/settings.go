@@ -209,8 +209,11 @@ func SettingsSample() (string, error) {
 	type pair struct{ name, value string }
 	// The host's own settings, and the two that name the stack's identity endpoint.
 	values := []pair{
-		{"FUNCTIONS_WORKER_RUNTIME", "custom"}, {"AzureWebJobsStorage", "UseDevelopmentStorage=true"},
-		{"DataStorage", "UseDevelopmentStorage=true"}, {"IDENTITY_ENDPOINT", ""}, {"IDENTITY_HEADER", ""},
+		{"FUNCTIONS_WORKER_RUNTIME", "custom"},
+		{"AzureWebJobsStorage", "UseDevelopmentStorage=true"},
+		{"DataStorage", "UseDevelopmentStorage=true"},
+		{"IDENTITY_ENDPOINT", ""},
+		{"IDENTITY_HEADER", ""},
 	}
 	for _, s := range Settings() {
 		if slices.Contains(notInSample, s.Name) {

@@ -136,18 +136,18 @@ func TestMonth(t *testing.T) {
 	}
 	// 720 hours; 86,400 runs; 432,000 requests; logs 86,400*3 + 432,000*2 rows = 1.1232 GB; 365 days beyond the 31st = 12 months.
 	want := map[string]string{
-		"private endpoints":                         "14.40", // 2 * 720 * 0.01
+		"private endpoints":                         "14.40", // is 2 × 720 × 0.01
 		"keys in hardware":                          "5.00",
-		"key rotations":                             "0.10", // 1/10 * 1
+		"key rotations":                             "0.10", // is a tenth of 1
 		"log alerts":                                "1.50",
-		"always ready instances":                    "15.55", // 720 * 3600 * 3 * 0.5 * 0.000004 = 15.552
-		"timers: time":                              "0.86",  // 86,400 * 0.5 * 0.00002 = 0.864
-		"timers: executions":                        "0.03",  // 86,400 * 0.0000004 = 0.03456
-		"timers: requests to tables":                "0.02",  // 432,000 * 0.00000004 = 0.01728
-		"checkpoints: a signature a minute at most": "0.43",  // 43,200 * 0.00001 = 0.432
-		"their logs":                                "2.25",  // 1.1232 * 2 = 2.2464
-		"kept longer than 31 days":                  "1.35",  // 1.1232 * 12 * 0.1 = 1.34784
-		"together":                                  "41.49", // 14.4+5+0.1+1.5+15.552+0.864+0.03456+0.01728+0.432+2.2464+1.34784 = 41.49408
+		"always ready instances":                    "15.55", // is 720 × 3600 × 3 × 0.5 × 0.000004 = 15.552
+		"timers: time":                              "0.86",  // is 86,400 × 0.5 × 0.00002 = 0.864
+		"timers: executions":                        "0.03",  // is 86,400 × 0.0000004 = 0.03456
+		"timers: requests to tables":                "0.02",  // is 432,000 × 0.00000004 = 0.01728
+		"checkpoints: a signature a minute at most": "0.43",  // is 43,200 × 0.00001 = 0.432
+		"their logs":                                "2.25",  // is 1.1232 × 2 = 2.2464
+		"kept longer than 31 days":                  "1.35",  // is 1.1232 × 12 × 0.1 = 1.34784
+		"together":                                  "41.49", // is 14.4+5+0.1+1.5+15.552+0.864+0.03456+0.01728+0.432+2.2464+1.34784 = 41.49408
 	}
 	if diff := cmp.Diff(want, amounts(t, bill, p)); diff != "" {
 		t.Error(diff)
@@ -164,12 +164,12 @@ func TestMillion(t *testing.T) {
 	// 1,250,000 requests; logs 3,000,000 + 2,500,000 rows = 5.5 GB; kept 2*500 + 2000 bytes = 3 GB.
 	want := map[string]string{
 		"executions":         "0.40",
-		"time":               "0.10",  // 10,000 s * 0.5 * 0.00002
-		"requests to tables": "0.05",  // 1,250,000 * 0.00000004
-		"logs":               "11.00", // 5.5 * 2
-		"storage, for each month that it is kept": "0.15", // 3 * 0.05
-		"logs, kept longer than 31 days":          "6.60", // 5.5 * 12 * 0.1
-		"through private endpoints":               "0.05", // 1,250,000 * 4000 = 5 GB * 0.01
+		"time":               "0.10",  // is 10,000 s × 0.5 × 0.00002
+		"requests to tables": "0.05",  // is 1,250,000 × 0.00000004
+		"logs":               "11.00", // is 5.5 × 2
+		"storage, for each month that it is kept": "0.15", // is 3 × 0.05
+		"logs, kept longer than 31 days":          "6.60", // is 5.5 × 12 × 0.1
+		"through private endpoints":               "0.05", // is 1,250,000 × 4000 = 5 GB × 0.01
 		"together":                                "18.35",
 	}
 	if diff := cmp.Diff(want, amounts(t, bill, p)); diff != "" {

@@ -47,7 +47,11 @@ func Million(s checkinfra.Snapshot, p Prices, r Requests, call string, stores bo
 		{"logs", "logs", logs},
 		{"storage, for each month that it is kept", table, gigabytes(kept)},
 	}
-	if days := retention(s); days > 31 {
+	days, err := retention(s)
+	if err != nil {
+		return nil, err
+	}
+	if days > 31 {
 		bill = append(bill, Line{"logs, kept longer than 31 days", "logs-retention", times(logs, big.NewRat(12*int64(days-31), 365))})
 	}
 	if has(s, "Microsoft.Network/privateEndpoints", "") {

@@ -68,7 +68,11 @@ func resource(r checkinfra.Resource, hours *big.Rat, add func(what, meter string
 		}
 		add("log alerts", "log-alert", one)
 	case "Microsoft.KeyVault/vaults/keys":
-		if kind, _ := r.At("kty").(string); strings.HasSuffix(kind, "-HSM") {
+		kind, ok := r.At("kty").(string)
+		if !ok {
+			return fmt.Errorf("key %s is of no kind", r.Name)
+		}
+		if strings.HasSuffix(kind, "-HSM") {
 			add("keys in hardware", "hsm-key", one)
 		}
 		if r.At("rotationPolicy") != nil {
@@ -98,9 +102,15 @@ func instances(r checkinfra.Resource, hours *big.Rat, add func(what, meter strin
 	if err != nil {
 		return err
 	}
-	groups, _ := r.At("functionAppConfig.scaleAndConcurrency.alwaysReady").([]any)
+	groups, ok := r.At("functionAppConfig.scaleAndConcurrency.alwaysReady").([]any)
+	if !ok {
+		return errors.New("the app does not say how many instances are always ready")
+	}
 	for _, g := range groups {
-		group, _ := g.(map[string]any)
+		group, ok := g.(map[string]any)
+		if !ok {
+			return errors.New("an always ready group is no object")
+		}
 		count, ok := group["instanceCount"].(float64)
 		if !ok {
 			return errors.New("an always ready group has no count")
@@ -130,7 +140,11 @@ func idle(s checkinfra.Snapshot, p Prices, hours, runs *big.Rat) (Bill, error) {
 		{"checkpoints: a signature a minute at most", "key-operation", times(hours, number(60))},
 		{"their logs", "logs", logs},
 	}
-	if days := retention(s); days > 31 {
+	days, err := retention(s)
+	if err != nil {
+		return nil, err
+	}
+	if days > 31 {
 		// What is older than 31 days, in months of what comes in.
 		bill = append(bill, Line{"kept longer than 31 days", "logs-retention", times(logs, big.NewRat(12*int64(days-31), 365))})
 	}
@@ -148,14 +162,13 @@ func memory(s checkinfra.Snapshot) (*big.Rat, error) {
 }
 
 // retention is the days that the workspace keeps.
-func retention(s checkinfra.Snapshot) int {
+func retention(s checkinfra.Snapshot) (int, error) {
 	for _, r := range s.Resources {
-		if r.Type == "Microsoft.OperationalInsights/workspaces" {
-			days, _ := r.At("retentionInDays").(float64)
-			return int(days)
+		if days, ok := r.At("retentionInDays").(float64); ok {
+			return int(days), nil
 		}
 	}
-	return 0
+	return 0, errors.New("no workspace says how long it keeps logs")
 }
 
 // all returns several assumptions.

@@ -11,6 +11,7 @@
 package cost
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,12 +46,11 @@ type Requests struct {
 
 // read is strict: a name that is misspelt would be a price that is left out.
 func read(file string, into any) error {
-	f, err := os.Open(file) // #nosec G304 -- a file of the repository
+	text, err := os.ReadFile(file) // #nosec G304 -- a file of the repository
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }()
-	decoder := json.NewDecoder(f)
+	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
@@ -160,4 +160,4 @@ func sum(terms ...*big.Rat) *big.Rat {
 }
 
 // gigabytes converts: log volumes and prices count 10^9 bytes.
-func gigabytes(bytes *big.Rat) *big.Rat { return new(big.Rat).Quo(bytes, number(1_000_000_000)) }
+func gigabytes(n *big.Rat) *big.Rat { return new(big.Rat).Quo(n, number(1_000_000_000)) }

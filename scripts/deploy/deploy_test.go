@@ -146,8 +146,10 @@ func onlyReads(t *testing.T, record string) {
 
 // TestPreflightNamesEverything: one run shows all that is to be done.
 func TestPreflightNamesEverything(t *testing.T) {
-	answers := map[string]string{"account show": cloud["account show"], "role assignment list": "", "provider list": "", "functionapp list-flexconsumption-locations": "", "resource list": "",
-		"storage account check-name": "false", "rest --method post": "false", "keyvault list-deleted": "", "keyvault check-name": "false"}
+	answers := map[string]string{
+		"account show": cloud["account show"], "role assignment list": "", "provider list": "", "functionapp list-flexconsumption-locations": "", "resource list": "",
+		"storage account check-name": "false", "rest --method post": "false", "keyvault list-deleted": "", "keyvault check-name": "false",
+	}
 	shim(t, answers)
 	env := map[string]string{"AZURE_ENV_NAME": "test", "AZURE_LOCATION": "swedencentral"}
 	err := preflight(t.Context(), folder(t, "regulated"), func(name string) string { return env[name] }, &bytes.Buffer{})

@@ -154,8 +154,11 @@ func (a account) region(ctx context.Context) []string {
 // still holds its name for 90 days.
 func (a account) taken(ctx context.Context) []string {
 	n := namesOf(a.subscription, a.environment, a.location)
-	// A group that is not there has no resources; any other failure shows below.
-	ours, _ := az(ctx, "resource", "list", "--resource-group", n.group, "--query", "[].name", "--output", "tsv")
+	ours, err := az(ctx, "resource", "list", "--resource-group", n.group, "--query", "[].name", "--output", "tsv")
+	if err != nil {
+		// A group that is not there has no resources; any other failure shows below.
+		ours = nil
+	}
 	var missing []string
 	for _, storage := range []string{n.host, n.data, n.audit} {
 		if !slices.Contains(ours, storage) {
