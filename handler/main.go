@@ -148,7 +148,7 @@ func (a *app) close(ctx context.Context) {
 
 // stores are the tables, one store each, and what imports need besides.
 type stores struct {
-	records, keyring, operations, revocations, audit *tables.Store
+	records, keyring, operations, revocations, audit, erasures *tables.Store
 
 	imports, importsPoison *queues.Queue
 	importsBlobs           *blobs.Container
@@ -175,6 +175,7 @@ func newStores(c config.Config, identity azcore.TokenCredential, t *azure.Transp
 	s = stores{
 		records: table(data, tokenvault.Table), keyring: table(data, keyring.Table),
 		operations: table(data, operation.Table), revocations: table(data, revocation.Table), audit: table(log, "audit"),
+		erasures: table(log, tokenvault.ErasuresTable),
 	}
 	queue := func(name string) *queues.Queue {
 		q, queueErr := queues.NewQueue(c.Endpoint(c.DataAccount, "queue"), name, identity, t.ClientOptions(azure.Queues, observe))
@@ -280,7 +281,7 @@ func (a *app) routes(c config.Config, s stores, auditOptions audit.Options) erro
 		return err
 	}
 	vault, err := tokenvault.New(tokenvault.Options{
-		Store: s.records, Keys: a.keyring, Audit: a.audit, StepUp: auth, Purposes: c.RevealPurposes,
+		Store: s.records, Erased: s.erasures, Keys: a.keyring, Audit: a.audit, StepUp: auth, Purposes: c.RevealPurposes,
 		Plans: operation.NewPlans[[]tokenvault.PlannedToken]("tokenize", s.operations, a.keyring, clock.System),
 		Clock: clock.System, Logger: a.logger,
 	})
@@ -288,6 +289,12 @@ func (a *app) routes(c config.Config, s stores, auditOptions audit.Options) erro
 		return err
 	}
 	a.cacheHits = vault.CacheHits
+	erasures, err := tokenvault.NewErasures(vault, tokenvault.ErasureOptions{
+		Operations: s.operations, BackupRetention: c.BackupRetention,
+	})
+	if err != nil {
+		return err
+	}
 	imports, err := bulkimport.New(bulkimport.Options{
 		Store: s.operations, Keys: a.keyring, Blobs: s.importsBlobs, Queue: s.imports, Vault: vault, Audit: a.audit,
 		Clock: clock.System, Logger: a.logger, Telemetry: a.recorder, RepairAfter: c.ImportRepairAfter,
@@ -304,7 +311,7 @@ func (a *app) routes(c config.Config, s stores, auditOptions audit.Options) erro
 		return err
 	}
 	err = httpapi.Register(a.echo, httpapi.Options{
-		Auth: auth, Vault: vault, Imports: imports, Audit: a.audit, Events: events, Keyring: a.keyring, Revocations: a.revoked,
+		Auth: auth, Vault: vault, Erasures: erasures, Imports: imports, Audit: a.audit, Events: events, Keyring: a.keyring, Revocations: a.revoked,
 		Ready: a.ready, Clock: clock.System, Logger: a.logger, Telemetry: a.recorder, ProxyHops: c.TrustedProxyHops,
 		Limits: httpapi.Limits{Concurrent: c.MaxConcurrentRequests, PerMinute: c.RateLimitPerMinute, Burst: c.RateLimitBurst},
 	})
@@ -312,7 +319,7 @@ func (a *app) routes(c config.Config, s stores, auditOptions audit.Options) erro
 		return err
 	}
 	return jobs.Register(a.echo, jobs.Options{
-		Imports: imports, Sealer: sealer, Audit: a.audit, Keyring: a.keyring, Logger: a.logger,
+		Imports: imports, Erasures: erasures, Sealer: sealer, Audit: a.audit, Keyring: a.keyring, Logger: a.logger,
 		Telemetry: a.recorder, Backlogs: backlogs(clock.System, s.imports, s.importsPoison),
 	})
 }

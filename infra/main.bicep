@@ -213,7 +213,7 @@ module auditStorage 'modules/storage.bicep' = {
     location: location
     name: names.audit
     sku: storageSku
-    tables: ['audit']
+    tables: ['audit', 'erasures']
     writeOnce: { name: 'checkpoints', days: auditRetentionDays }
     publicAccess: !privateNetwork
     keyVaultName: customerManagedKey ? names.vault : ''

@@ -61,18 +61,21 @@ const MaxObjects = 100
 // Object stand in the order of their names, so that what is encoded is canonical
 // as it is.
 type Entry struct {
-	Action     string   `json:"action"`
-	Actor      Actor    `json:"actor"`
-	Class      int      `json:"classUid"`
-	Count      int      `json:"count,omitzero"`
-	ID         string   `json:"id"`
-	Instance   string   `json:"instance"`
-	Objects    []Object `json:"objects,omitzero"`
-	Operation  string   `json:"operation,omitzero"`
-	Phase      Phase    `json:"phase"`
-	Purpose    string   `json:"purpose,omitzero"`
-	Reason     string   `json:"reason,omitzero"`
-	ReasonCode string   `json:"reasonCode,omitzero"`
+	Action string `json:"action"`
+	Actor  Actor  `json:"actor"`
+	Class  int    `json:"classUid"`
+	Count  int    `json:"count,omitzero"`
+	ID     string `json:"id"`
+	// InaccessibleAt and IrrecoverableAt are an erasure's receipt.
+	InaccessibleAt  time.Time `json:"inaccessibleAt,omitzero"`
+	Instance        string    `json:"instance"`
+	IrrecoverableAt time.Time `json:"irrecoverableAt,omitzero"`
+	Objects         []Object  `json:"objects,omitzero"`
+	Operation       string    `json:"operation,omitzero"`
+	Phase           Phase     `json:"phase"`
+	Purpose         string    `json:"purpose,omitzero"`
+	Reason          string    `json:"reason,omitzero"`
+	ReasonCode      string    `json:"reasonCode,omitzero"`
 	// Salt keeps a leaf's hash from confirming a guess of its content.
 	Salt    string    `json:"salt"`
 	Time    time.Time `json:"time"`

@@ -46,7 +46,8 @@ const (
 	TokensCreate      Permission = "tokens.create"
 	TokensInspect     Permission = "tokens.inspect"
 	TokensReveal      Permission = "tokens.reveal"
-	ImportsManage     Permission = "imports.manage"     // create, parts, commit, result of one's own import
+	ImportsManage     Permission = "imports.manage" // create, parts, commit, result of one's own import
+	SubjectsErase     Permission = "subjects.erase"
 	ImportsControl    Permission = "imports.control"    // pause, resume, cancel any import
 	OperationsReadAny Permission = "operations.readAny" // operations of others
 	KeysRead          Permission = "keys.read"
@@ -60,6 +61,7 @@ const (
 	AuditSeal        Permission = "audit.seal"
 	KeysRotate       Permission = "keys.rotate"
 	OperationsRepair Permission = "operations.repair"
+	ErasuresRun      Permission = "erasures.run"
 )
 
 // Kind tells users, applications and the system's own jobs apart.

@@ -16,8 +16,10 @@ func Permissions(role Role) []Permission {
 		return []Permission{AuditRead}
 	case Operator:
 		return []Permission{ImportsControl, OperationsReadAny, KeysRead, KeysAdopt, RevocationsCreate, RevocationsRead}
-	case Approver, PrivacyOfficer:
-		// No route of this version asks for what these roles will grant.
+	case PrivacyOfficer:
+		return []Permission{SubjectsErase}
+	case Approver:
+		// No route of this version asks for what this role will grant.
 		return nil
 	default:
 		return nil

@@ -17,7 +17,7 @@ func TestTheRoleTable(t *testing.T) {
 		authz.Reader:         {authz.TokensInspect},
 		authz.Revealer:       {authz.TokensInspect, authz.TokensReveal},
 		authz.Approver:       nil,
-		authz.PrivacyOfficer: nil,
+		authz.PrivacyOfficer: {authz.SubjectsErase},
 		authz.Auditor:        {authz.AuditRead},
 		authz.Operator: {
 			authz.ImportsControl, authz.OperationsReadAny, authz.KeysRead, authz.KeysAdopt, authz.RevocationsCreate, authz.RevocationsRead,
@@ -26,7 +26,7 @@ func TestTheRoleTable(t *testing.T) {
 	all := []authz.Permission{
 		authz.TokensCreate, authz.TokensInspect, authz.TokensReveal, authz.ImportsManage, authz.ImportsControl,
 		authz.OperationsReadAny, authz.KeysRead, authz.KeysAdopt, authz.AuditRead, authz.RevocationsCreate, authz.RevocationsRead,
-		authz.ImportsRun, authz.AuditSeal, authz.KeysRotate, authz.OperationsRepair, "", "tokens.*",
+		authz.SubjectsErase, authz.ImportsRun, authz.AuditSeal, authz.KeysRotate, authz.OperationsRepair, authz.ErasuresRun, "", "tokens.*",
 	}
 	got := map[authz.Role][]authz.Permission{}
 	for _, role := range authz.Roles() {

@@ -27,10 +27,10 @@ const tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 
 // world is the storage that any number of processes share, and its time.
 type world struct {
-	records, operations, log, keys *memstore.Store
-	blobs                          *memstore.Blobs
-	queue                          *memstore.Queue
-	vault                          *memvault.Vault
+	records, erased, operations, log, keys *memstore.Store
+	blobs                                  *memstore.Blobs
+	queue                                  *memstore.Queue
+	vault                                  *memvault.Vault
 
 	mu  sync.Mutex
 	now time.Time
@@ -51,7 +51,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{
-		records: memstore.New(), operations: memstore.New(), log: memstore.New(), keys: memstore.New(),
+		records: memstore.New(), erased: memstore.New(), operations: memstore.New(), log: memstore.New(), keys: memstore.New(),
 		blobs: memstore.NewBlobs(16 << 20), queue: memstore.NewQueue(), vault: vault,
 		now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
 	}
@@ -96,7 +96,7 @@ func (w *world) process(t *testing.T) *process {
 		t.Fatal(err)
 	}
 	vault, err := tokenvault.New(tokenvault.Options{
-		Store: w.records, Keys: ring, Audit: log, StepUp: noStepUp{}, Purposes: []string{"fraud-review"},
+		Store: w.records, Erased: w.erased, Keys: ring, Audit: log, StepUp: noStepUp{}, Purposes: []string{"fraud-review"},
 		Plans: operation.NewPlans[[]tokenvault.PlannedToken]("tokenize", w.operations, ring, w.clock),
 		Clock: w.clock, Logger: logger,
 	})

@@ -84,6 +84,9 @@ type Config struct {
 	// it another. 0 takes the socket's peer. The address is logged; it decides
 	// on nothing.
 	TrustedProxyHops int `env:"TRUSTED_PROXY_HOPS" envDefault:"1"`
+	// BackupRetention is how long backups of heads and keyring are kept. An
+	// erasure's receipt states when the last one is to be gone.
+	BackupRetention time.Duration `env:"BACKUP_RETENTION" envDefault:"840h"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `env:"LOG_LEVEL" envDefault:"info"`
 	// InsightsConnection and InsightsAuthentication are Application Insights'
@@ -95,6 +98,12 @@ type Config struct {
 	// Instance names this instance in the audit log.
 	Instance string `env:"WEBSITE_INSTANCE_ID" envDefault:"local"`
 }
+
+// The bounds of BACKUP_RETENTION: the life of an import's files, and ten years.
+const (
+	minRetention = 7 * 24 * time.Hour
+	maxRetention = 10 * 365 * 24 * time.Hour
+)
 
 // Load reads and checks the settings. The error joins every problem, and
 // names settings, never their values.
@@ -168,6 +177,7 @@ func (c Config) check() error {
 	between(c.RateLimitPerMinute, 1, 1_000_000, "RATE_LIMIT_PER_MINUTE")
 	between(c.RateLimitBurst, 1, 100_000, "RATE_LIMIT_BURST")
 	between(c.TrustedProxyHops, 0, 5, "TRUSTED_PROXY_HOPS")
+	need(c.BackupRetention >= minRetention && c.BackupRetention <= maxRetention, "BACKUP_RETENTION", "a duration of 168h to 87600h")
 	need(slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel), "LOG_LEVEL", "debug, info, warn or error")
 	return errors.Join(problems...)
 }

@@ -112,9 +112,15 @@ func newAPI(t testing.TB, change ...func(*httpapi.Options)) *api {
 		t.Fatal(err)
 	}
 	domain, err := tokenvault.New(tokenvault.Options{
-		Store: memstore.New(), Keys: ring, Audit: log, StepUp: auth, Purposes: []string{"fraud-review"},
+		Store: memstore.New(), Erased: memstore.New(), Keys: ring, Audit: log, StepUp: auth, Purposes: []string{"fraud-review"},
 		Plans: operation.NewPlans[[]tokenvault.PlannedToken]("tokenize", memstore.New(), ring, time.Now),
 		Clock: time.Now, Logger: logger,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	erasures, err := tokenvault.NewErasures(domain, tokenvault.ErasureOptions{
+		Operations: memstore.New(), BackupRetention: tokenvault.MinRetention,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +134,7 @@ func newAPI(t testing.TB, change ...func(*httpapi.Options)) *api {
 	}
 	a.imports, a.audit = imports, log
 	options := httpapi.Options{
-		Auth: auth, Vault: domain, Imports: imports, Audit: log, Events: events, Keyring: ring, Revocations: revocations,
+		Auth: auth, Vault: domain, Erasures: erasures, Imports: imports, Audit: log, Events: events, Keyring: ring, Revocations: revocations,
 		Clock: time.Now, Logger: logger, Ready: func(context.Context) error { return nil }, Telemetry: telemetry.Log{Logger: logger},
 		Limits: httpapi.Limits{Concurrent: 100, PerMinute: 60_000, Burst: 10_000}, ProxyHops: 1,
 	}

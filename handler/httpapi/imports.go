@@ -179,18 +179,6 @@ func (s *server) controlImport(
 	return encode(c, http.StatusAccepted, answerOf(status))
 }
 
-func (s *server) getOperation(c echo.Context) error {
-	id, err := idOf(c)
-	if err != nil {
-		return err
-	}
-	status, err := s.Imports.Get(c.Request().Context(), caller(c), id)
-	if err != nil {
-		return err
-	}
-	return encode(c, http.StatusOK, answerOf(status))
-}
-
 func (s *server) getImportResult(c echo.Context) error {
 	id, err := idOf(c)
 	if err != nil {

@@ -35,12 +35,13 @@ type Authenticator interface {
 
 // Options are the parts of the API; all are required.
 type Options struct {
-	Auth    Authenticator
-	Vault   *tokenvault.Vault
-	Imports *bulkimport.Imports
-	Audit   *audit.Log
-	Events  *audit.Reader
-	Keyring *keyring.Keyring
+	Auth     Authenticator
+	Vault    *tokenvault.Vault
+	Erasures *tokenvault.Erasures
+	Imports  *bulkimport.Imports
+	Audit    *audit.Log
+	Events   *audit.Reader
+	Keyring  *keyring.Keyring
 	// Revocations is the list that Auth asks.
 	Revocations *revocation.List
 	Ready       func(context.Context) error
@@ -70,7 +71,7 @@ type server struct {
 // Register adds the API's routes to the echo instance that the composition
 // root shares with the custom-handler functions.
 func Register(e *echo.Echo, o Options) error {
-	if o.Auth == nil || o.Vault == nil || o.Imports == nil || o.Audit == nil || o.Events == nil || o.Keyring == nil ||
+	if o.Auth == nil || o.Vault == nil || o.Erasures == nil || o.Imports == nil || o.Audit == nil || o.Events == nil || o.Keyring == nil ||
 		o.Revocations == nil || o.Ready == nil || o.Clock == nil || o.Logger == nil || o.Telemetry == nil {
 		return errors.New("httpapi: an option is missing")
 	}
@@ -115,6 +116,7 @@ func (s *server) routes() []route {
 		{method: http.MethodPost, path: "/api/v1/tokens/batch", permission: authz.TokensCreate, handle: s.tokenizeBatch},
 		{method: http.MethodPost, path: "/api/v1/tokens/inspect", permission: authz.TokensInspect, handle: s.inspectTokens},
 		{method: http.MethodPost, path: "/api/v1/tokens/reveal", permission: authz.TokensReveal, handle: s.revealTokens},
+		{method: http.MethodPost, path: "/api/v1/subjects/erase", permission: authz.SubjectsErase, handle: s.eraseSubject},
 		{method: http.MethodPost, path: "/api/v1/imports", permission: authz.ImportsManage, handle: s.createImport},
 		{method: http.MethodPut, path: "/api/v1/imports/{id:guid}/parts", permission: authz.ImportsManage, large: true, handle: s.putImportPart},
 		{method: http.MethodPost, path: "/api/v1/imports/{id:guid}/commit", permission: authz.ImportsManage, handle: s.commitImport},

@@ -8,6 +8,7 @@
 //	ImportChunk        queue imports          rings for an import's chunks, or imports one
 //	QuarantineImport   queue imports-poison   records a message that the host gave up on
 //	RepairOperations   each minute            rings for imports that stand still, destroys old ones, measures the queues
+//	SweepErasures      each minute            removes the rows of erased subjects, completes their receipts
 //	SealAudit          each minute            verifies the log, writes a checkpoint by CAS
 //	RotateKeys         daily                  adopts the newest Key Vault key version by CAS
 package jobs
@@ -27,15 +28,17 @@ import (
 	"secureapi/handler/customhandler"
 	"secureapi/handler/keyring"
 	"secureapi/handler/telemetry"
+	"secureapi/handler/tokenvault"
 )
 
 // Options are the parts of the jobs; all are required.
 type Options struct {
-	Imports *bulkimport.Imports
-	Sealer  *audit.Sealer
-	Audit   *audit.Log
-	Keyring *keyring.Keyring
-	Logger  *slog.Logger
+	Imports  *bulkimport.Imports
+	Erasures *tokenvault.Erasures
+	Sealer   *audit.Sealer
+	Audit    *audit.Log
+	Keyring  *keyring.Keyring
+	Logger   *slog.Logger
 	// Telemetry is told of failures; the invocation itself is a request like
 	// any other, told by the echo instance's middleware.
 	Telemetry telemetry.Recorder
@@ -51,6 +54,7 @@ const (
 	importChunk      = "ImportChunk"
 	quarantineImport = "QuarantineImport"
 	repairOperations = "RepairOperations"
+	sweepErasures    = "SweepErasures"
 	sealAudit        = "SealAudit"
 	rotateKeys       = "RotateKeys"
 
@@ -64,12 +68,12 @@ const deadline = 4*time.Minute + 30*time.Second
 
 // Names lists the functions that Register serves.
 func Names() []string {
-	return []string{importChunk, quarantineImport, repairOperations, sealAudit, rotateKeys}
+	return []string{importChunk, quarantineImport, repairOperations, sweepErasures, sealAudit, rotateKeys}
 }
 
 // Register adds the functions' routes.
 func Register(e *echo.Echo, o Options) error {
-	if o.Imports == nil || o.Sealer == nil || o.Audit == nil || o.Keyring == nil || o.Logger == nil ||
+	if o.Imports == nil || o.Erasures == nil || o.Sealer == nil || o.Audit == nil || o.Keyring == nil || o.Logger == nil ||
 		o.Telemetry == nil || len(o.Backlogs) == 0 {
 		return errors.New("jobs: an option is missing")
 	}
@@ -93,6 +97,7 @@ func Register(e *echo.Echo, o Options) error {
 		return o.Imports.Quarantine(ctx, in.Message)
 	})
 	timer(repairOperations, j.repair)
+	timer(sweepErasures, o.Erasures.Sweep)
 	timer(sealAudit, j.seal)
 	timer(rotateKeys, j.rotate)
 	return nil

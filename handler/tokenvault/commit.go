@@ -232,6 +232,9 @@ func (v *Vault) isStored(ctx context.Context, s *subject, item *planned) (bool, 
 	if err != nil {
 		return false, fmt.Errorf("reading token back: %w", err)
 	}
+	if marksErased(row) {
+		return false, errTaken // a tombstone: the token was an erased subject's
+	}
 	there, err := readTokenRow(s.tenant, item.tokenHash, row)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", rowseal.ErrTampered, err)

@@ -58,5 +58,8 @@ func (v *Vault) read(ctx context.Context, p authz.Principal, r reading) ([]Opene
 	if _, err := v.Audit.Authorise(ctx, entry); err != nil {
 		return nil, err
 	}
+	if err := v.refind(ctx, keys, p.TenantID, list); err != nil {
+		return nil, err
+	}
 	return v.openAll(ctx, p, r.permission, list, r.show), nil
 }

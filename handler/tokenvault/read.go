@@ -73,6 +73,10 @@ func (v *Vault) findRow(ctx context.Context, keys *keyring.Keys, tenant, token s
 	if err != nil {
 		return nil, fmt.Errorf("reading token: %w", err)
 	}
+	if marksErased(row) {
+		f.absent, f.broken = true, checkTombstone(keys, tenant, hash, row)
+		return f, nil
+	}
 	f.row, f.broken = readTokenRow(tenant, hash, row)
 	return f, nil
 }
@@ -91,6 +95,24 @@ func (v *Vault) findSubject(ctx context.Context, keys *keyring.Keys, tenant, has
 		f.subject, f.absent = s, absent
 		if broken {
 			f.broken = err
+		}
+	}
+	return nil
+}
+
+// refind reads the subjects again that were found so long ago that they may
+// have been erased since: no call opens a value with a key older than
+// subjectLife, however long its audit entry took.
+func (v *Vault) refind(ctx context.Context, keys *keyring.Keys, tenant string, list []*found) error {
+	old := make(map[string][]*found)
+	for _, f := range list {
+		if f.subject != nil && v.subjects.aged(f.subject) {
+			old[f.row.subjectHash] = append(old[f.row.subjectHash], f)
+		}
+	}
+	for hash, same := range old {
+		if err := v.findSubject(ctx, keys, tenant, hash, same); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -126,7 +148,7 @@ func (v *Vault) openAll(
 	results := make([]Opened, len(list))
 	for i, f := range list {
 		results[i] = Opened{Token: f.token}
-		if f.absent {
+		if f.absent && f.broken == nil {
 			results[i].Err = ErrNoToken
 			continue
 		}

@@ -54,6 +54,21 @@ func (v *Vault) admitRestricted(ctx context.Context, p authz.Principal, list []*
 // CASE-2026-004711, INC0012345.
 var reasonGrammar = regexp.MustCompile(`^[A-Z][A-Z0-9]{1,11}(-[A-Z0-9]{1,12}){0,3}$`)
 
+// checkReason takes case references, and nothing that looks like a value.
+func checkReason(reason string) *FieldError {
+	if !reasonGrammar.MatchString(reason) {
+		return &FieldError{
+			Pointer: "/reason", Code: "reason_invalid", Detail: "must be a case or ticket reference such as CASE-2026-004711",
+		}
+	}
+	if _, detected := dataclass.Detects(reason); detected {
+		return &FieldError{
+			Pointer: "/reason", Code: "reason_holds_pii", Detail: "looks like personal data; give a reference only",
+		}
+	}
+	return nil
+}
+
 func (v *Vault) checkPurpose(purpose, reason string) error {
 	var invalid InvalidError
 	if !slices.Contains(v.Purposes, purpose) {
@@ -61,14 +76,8 @@ func (v *Vault) checkPurpose(purpose, reason string) error {
 			Pointer: "/purpose", Code: "purpose_unknown", Detail: "is not one of the configured purposes",
 		})
 	}
-	if !reasonGrammar.MatchString(reason) {
-		invalid.Fields = append(invalid.Fields, &FieldError{
-			Pointer: "/reason", Code: "reason_invalid", Detail: "must be a case or ticket reference such as CASE-2026-004711",
-		})
-	} else if _, detected := dataclass.Detects(reason); detected {
-		invalid.Fields = append(invalid.Fields, &FieldError{
-			Pointer: "/reason", Code: "reason_holds_pii", Detail: "looks like personal data; give a reference only",
-		})
+	if refused := checkReason(reason); refused != nil {
+		invalid.Fields = append(invalid.Fields, refused)
 	}
 	if len(invalid.Fields) > 0 {
 		return &invalid

@@ -75,7 +75,7 @@ func (c *subjects) get(tenant, hash string) *subject {
 		c.misses.Add(1)
 		return nil
 	}
-	if age := c.now().Sub(s.read); age < 0 || age >= subjectLife {
+	if c.aged(s) {
 		c.cache.Remove(id)
 		c.misses.Add(1)
 		return nil
@@ -92,6 +92,11 @@ func (c *subjects) share() (float64, bool) {
 		return 0, false
 	}
 	return float64(hits) / float64(hits+misses), true
+}
+
+func (c *subjects) aged(s *subject) bool {
+	age := c.now().Sub(s.read)
+	return age < 0 || age >= subjectLife
 }
 
 func (c *subjects) put(s *subject) { c.cache.Add(subjectID{s.tenant, s.hash}, s) }
@@ -122,7 +127,8 @@ func (v *Vault) knownSubject(ctx context.Context, keys *keyring.Keys, tenant, ha
 	return v.readSubject(ctx, keys, tenant, hash)
 }
 
-// readSubject reads the head row. ErrErased and rowseal.ErrTampered are final.
+// readSubject reads the head row and, where it is active, the register of
+// erasures. ErrErased and rowseal.ErrTampered are final.
 func (v *Vault) readSubject(ctx context.Context, keys *keyring.Keys, tenant, hash string) (*subject, error) {
 	v.subjects.drop(tenant, hash)
 	read := v.Clock()
@@ -136,6 +142,9 @@ func (v *Vault) readSubject(ctx context.Context, keys *keyring.Keys, tenant, has
 	}
 	if head.State != stateActive {
 		return nil, ErrErased
+	}
+	if err := v.refuseErased(ctx, keys, tenant, hash); err != nil {
+		return nil, err
 	}
 	key, err := v.openSubjectKey(ctx, keys, tenant, hash, head.Key)
 	if err != nil {

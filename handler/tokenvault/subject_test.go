@@ -105,7 +105,7 @@ func TestAKeyOfAYoungerGenerationIsLookedFor(t *testing.T) {
 			}
 			store, ring := memstore.New(), &changing{now: old, next: tt.next, down: tt.down}
 			plantHead(t, store, old, tt.wrappedBy, tt.state)
-			v := &Vault{Options: Options{Store: store, Keys: ring, Clock: time.Now}, subjects: subjects}
+			v := &Vault{Options: Options{Store: store, Erased: memstore.New(), Keys: ring, Clock: time.Now}, subjects: subjects}
 			s, err := v.readSubject(t.Context(), old, subjectTenant, subjectHash)
 			if !errors.Is(err, tt.want) || (err == nil) != (s != nil) || ring.loads != tt.loads {
 				t.Errorf("%v after %d loads", err, ring.loads)

@@ -11,7 +11,7 @@
 //
 //	s|<subject hash>                 head: the subject's wrapped key and state
 //	m|<subject hash>|<token hash>    member: what an erasure must visit
-//	t|<token hash>                   token: the value's envelope
+//	t|<token hash>                   token: the value's envelope, or a tombstone
 //
 // A token is drawn until its hash falls into its subject's shard; so one
 // transaction writes head, member and token, and an erasure, which is a
@@ -81,6 +81,7 @@ func (e *InvalidError) Error() string {
 // Store is what this package needs of table storage; rowstore has the contract.
 type Store interface {
 	Get(ctx context.Context, partition, key string) (rowstore.Row, error)
+	List(ctx context.Context, partition string, r rowstore.Range) (rows []rowstore.Row, next string, err error)
 	Apply(ctx context.Context, partition string, mutations []rowstore.Mutation) (versions []string, err error)
 }
 
@@ -100,7 +101,9 @@ type StepUp interface {
 
 // Options are the parts of a Vault; all are required.
 type Options struct {
-	Store    Store
+	Store Store
+	// Erased is the register of erased subjects, ErasuresTable.
+	Erased   Store
 	Keys     Keys
 	Audit    *audit.Log
 	Plans    *operation.Plans[[]PlannedToken]
@@ -119,7 +122,7 @@ type Vault struct {
 
 // New returns a Vault.
 func New(o Options) (*Vault, error) {
-	if o.Store == nil || o.Keys == nil || o.Audit == nil || o.Plans == nil || o.StepUp == nil ||
+	if o.Store == nil || o.Erased == nil || o.Keys == nil || o.Audit == nil || o.Plans == nil || o.StepUp == nil ||
 		o.Clock == nil || o.Logger == nil || len(o.Purposes) == 0 {
 		return nil, errors.New("tokenvault: an option is missing")
 	}

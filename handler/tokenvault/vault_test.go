@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,14 +30,21 @@ const (
 
 // world is the storage that any number of processes share.
 type world struct {
-	records, operations, log, keys *memstore.Store
-	vault                          *memvault.Vault
+	records, erased, operations, log, keys *memstore.Store
+	vault                                  *memvault.Vault
+
+	ahead atomic.Int64 // of the machine's clock, in nanoseconds
 }
+
+func (w *world) clock() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
+
+func (w *world) later(d time.Duration) { w.ahead.Add(int64(d)) }
 
 // process is one handler process.
 type process struct {
 	*tokenvault.Vault
-	log *audit.Log
+	log      *audit.Log
+	erasures *tokenvault.Erasures
 }
 
 func newWorld(t *testing.T) *world {
@@ -46,7 +54,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{
-		records: memstore.New(), operations: memstore.New(), log: memstore.New(), keys: memstore.New(), vault: vault,
+		records: memstore.New(), erased: memstore.New(), operations: memstore.New(), log: memstore.New(), keys: memstore.New(), vault: vault,
 	}
 	if _, err := keyring.Bootstrap(t.Context(), w.keyringOptions()); err != nil {
 		t.Fatal(err)
@@ -56,7 +64,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) keyringOptions() keyring.Options {
 	return keyring.Options{
-		Store: w.keys, Wrapper: w.vault, Signer: w.vault, Clock: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Store: w.keys, Wrapper: w.vault, Signer: w.vault, Clock: w.clock, Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -83,9 +91,15 @@ func (w *world) process(t *testing.T) *process {
 		t.Fatal(err)
 	}
 	v, err := tokenvault.New(tokenvault.Options{
-		Store: w.records, Keys: ring, Audit: log, StepUp: stepUp{}, Purposes: []string{"fraud-review"},
-		Plans: operation.NewPlans[[]tokenvault.PlannedToken]("tokenize", w.operations, ring, time.Now),
-		Clock: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Store: w.records, Erased: w.erased, Keys: ring, Audit: log, StepUp: stepUp{}, Purposes: []string{"fraud-review"},
+		Plans: operation.NewPlans[[]tokenvault.PlannedToken]("tokenize", w.operations, ring, w.clock),
+		Clock: w.clock, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	erasures, err := tokenvault.NewErasures(v, tokenvault.ErasureOptions{
+		Operations: w.operations, BackupRetention: retention,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -96,12 +110,12 @@ func (w *world) process(t *testing.T) *process {
 			t.Error(err)
 		}
 	})
-	return &process{v, log}
+	return &process{v, log, erasures}
 }
 
 func (w *world) auditOptions(ring *keyring.Keyring) audit.Options {
 	return audit.Options{
-		Store: w.log, Clock: time.Now, Instance: "test", Logger: slog.New(slog.DiscardHandler),
+		Store: w.log, Clock: w.clock, Instance: "test", Logger: slog.New(slog.DiscardHandler),
 		MACKey: ring.AuditMAC, Telemetry: telemetry.Log{Logger: slog.New(slog.DiscardHandler)},
 	}
 }

@@ -139,6 +139,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       RATE_LIMIT_PER_MINUTE: '1200'
       RATE_LIMIT_BURST: '200'
       TRUSTED_PROXY_HOPS: '1'
+      BACKUP_RETENTION: '840h'
       LOG_LEVEL: 'info'
       APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'

@@ -53,6 +53,7 @@ resource audit 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   resource tableService 'tableServices' existing = {
     name: 'default'
     resource log 'tables' existing = { name: 'audit' }
+    resource erasures 'tables' existing = { name: 'erasures' }
   }
 }
 
@@ -145,6 +146,26 @@ resource auditor 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   }
 }
 
+// Whom the vault has erased is never forgotten: no deleting.
+resource registrar 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(resourceGroup().id, 'registrar')
+  properties: {
+    roleName: 'Vault registrar (${resourceGroup().name})'
+    description: 'Reads, adds and updates rows of the register of erasures.'
+    type: 'CustomRole'
+    assignableScopes: [resourceGroup().id]
+    permissions: [
+      {
+        dataActions: [
+          'Microsoft.Storage/storageAccounts/tableServices/tables/entities/read'
+          'Microsoft.Storage/storageAccounts/tableServices/tables/entities/add/action'
+          'Microsoft.Storage/storageAccounts/tableServices/tables/entities/update/action'
+        ]
+      }
+    ]
+  }
+}
+
 resource appOnHost 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: host
   name: guid(host.id, identityName, blobOwner)
@@ -179,6 +200,17 @@ resource appOnAuditLog 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: identity.properties.principalId
     principalType: 'ServicePrincipal'
     description: 'The audit log.'
+  }
+}
+
+resource appOnErasures 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: audit::tableService::erasures
+  name: guid(audit::tableService::erasures.id, identityName, registrar.name)
+  properties: {
+    roleDefinitionId: registrar.id
+    principalId: identity.properties.principalId
+    principalType: 'ServicePrincipal'
+    description: 'The register of erasures.'
   }
 }
 

@@ -39,6 +39,7 @@ const (
 // memory, or the local stack's.
 type handlerParts struct {
 	records, operations, audit *recorder
+	erasures                   tokenvault.Store
 	keys                       keyring.Store
 	wrapper                    keyring.KeyWrapper
 	signer                     keyring.Signer
@@ -128,9 +129,15 @@ func (a *api) register(p handlerParts, ring *keyring.Keyring, auditOptions audit
 		return err
 	}
 	vault, err := tokenvault.New(tokenvault.Options{
-		Store: p.records, Keys: ring, Audit: a.log, StepUp: a.auth, Purposes: []string{purpose},
+		Store: p.records, Erased: p.erasures, Keys: ring, Audit: a.log, StepUp: a.auth, Purposes: []string{purpose},
 		Plans: operation.NewPlans[[]tokenvault.PlannedToken]("tokenize", p.operations, ring, clock.System),
 		Clock: clock.System, Logger: logger,
+	})
+	if err != nil {
+		return err
+	}
+	erasures, err := tokenvault.NewErasures(vault, tokenvault.ErasureOptions{
+		Operations: p.operations, BackupRetention: tokenvault.MinRetention,
 	})
 	if err != nil {
 		return err
@@ -144,7 +151,7 @@ func (a *api) register(p handlerParts, ring *keyring.Keyring, auditOptions audit
 		return err
 	}
 	return httpapi.Register(a.echo, httpapi.Options{
-		Auth: a.auth, Vault: vault, Imports: imports, Audit: a.log, Events: events, Keyring: ring, Revocations: revocations,
+		Auth: a.auth, Vault: vault, Erasures: erasures, Imports: imports, Audit: a.log, Events: events, Keyring: ring, Revocations: revocations,
 		Clock: clock.System, Logger: logger, Ready: func(context.Context) error { return nil }, Telemetry: telemetry.Log{Logger: logger},
 	})
 }

@@ -51,7 +51,7 @@ func newMemory(ctx context.Context, vault *memvault.Vault) (*memory, error) {
 	j := newJournal(false)
 	over := func(name string) *recorder { return &recorder{table: memstore.New(), name: name, journal: j} }
 	a, err := newAPI(ctx, handlerParts{
-		records: over("records"), operations: over("operations"), audit: over("audit"), keys: memstore.New(),
+		records: over("records"), operations: over("operations"), audit: over("audit"), keys: memstore.New(), erasures: memstore.New(),
 		wrapper: vault, signer: vault, bootstrap: true,
 	})
 	if err != nil {

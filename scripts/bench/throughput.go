@@ -12,6 +12,7 @@ import (
 
 	"secureapi/handler/azure"
 	"secureapi/handler/keyring"
+	"secureapi/handler/tokenvault"
 	"secureapi/scripts/devstack/stack"
 )
 
@@ -45,7 +46,8 @@ func newStored(ctx context.Context, s *stack.Stack, callers int) (st *stored, st
 	data := s.DataAccount()
 	p := handlerParts{
 		records: open(data, "records", &st.toData), operations: open(data, "operations", &st.toData),
-		audit: open(stack.AuditAccount, "audit", &st.toAudit), keys: open(data, keyring.Table, &st.toData).table,
+		audit:    open(stack.AuditAccount, "audit", &st.toAudit),
+		erasures: open(stack.AuditAccount, tokenvault.ErasuresTable, &st.toAudit).table, keys: open(data, keyring.Table, &st.toData).table,
 	}
 	if err != nil {
 		return nil, nil, err

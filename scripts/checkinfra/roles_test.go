@@ -31,6 +31,7 @@ var allowedRoles = map[string]string{
 	"e147488a-f6f5-4113-8e2d-b22465e65bf6": `/vaults/[a-z0-9-]+/keys/(kek|storage)$`,
 	"Vault signer":                         `/vaults/[a-z0-9-]+/keys/sign$`,
 	"Vault checkpointer":                   `/storageAccounts/sttestaudt[a-z0-9]+/blobServices/default/containers/checkpoints$`,
+	"Vault registrar":                      `/storageAccounts/sttestaudt[a-z0-9]+/tableServices/default/tables/erasures$`,
 	"Vault operator":                       `/resourceGroups/[a-z0-9-]+$`,
 	"Vault auditor":                        `(/vaults/[a-z0-9-]+/keys/sign|/storageAccounts/sttestaudt[a-z0-9]+)$`,
 }
@@ -88,6 +89,7 @@ func customRoles(_ string, s checkinfra.Snapshot) []string {
 	data := map[string][]string{
 		"Vault signer":       {"Microsoft.KeyVault/vaults/keys/read", "Microsoft.KeyVault/vaults/keys/sign/action"},
 		"Vault checkpointer": {blobs + "read", blobs + "write"},
+		"Vault registrar":    {entities + "read", entities + "add/action", entities + "update/action"},
 		"Vault auditor":      {entities + "read", blobs + "read", "Microsoft.KeyVault/vaults/keys/read"},
 		"Vault operator":     nil,
 	}

@@ -39,6 +39,7 @@ POST /api/v1/tokens/batch                      401     401     401     403 403/4
 POST /api/v1/tokens/inspect                    401     401     401     403 403/401          403          200            200            403                  403           403            403   200    200               403              207/-
 POST /api/v1/tokens/reveal                     401     401     401     403 403/401          403          403            200            403                  403           403            403   200    200               403              207/-
 POST /api/v1/tokens/reveal#pan                 401     401     401     403 403/401          403          403        200/403            403                  403           403            403   401    401               403              207/-
+POST /api/v1/subjects/erase                    401     401     401     403 403/401          403          403            403            403                  202           403            403   403    403               403              403/-
 POST /api/v1/imports                           401     401     401     403 403/401          201          403            403            403                  403           403            403   403    403               201              403/-
 PUT  /api/v1/imports/{id:guid}/parts           401     401     401     403 403/401      200/404          403            403            403                  403           403            403   403    403               404              403/-
 POST /api/v1/imports/{id:guid}/commit          401     401     401     403 403/401      409/404          403            403            403                  403           403            403   403    403               404              403/-
@@ -47,6 +48,7 @@ POST /api/v1/imports/{id:guid}/resume          401     401     401     403 403/4
 POST /api/v1/imports/{id:guid}/cancel#another  401     401     401     403 403/401      202/404          403            403            403                  403           403            202   403    403               404              403/-
 GET  /api/v1/imports/{id:guid}/result          401     401     401     403 403/401      409/404          403            403            403                  403           403            403   403    403               404              403/-
 GET  /api/v1/operations/{id:guid}              401     401     401     403 403/401      200/404          403            403            403                  403           403            200   403    403               404              403/-
+GET  /api/v1/operations/{id:guid}#erasure      401     401     401     403 403/401          403          403            403            403                  200           403            200   403    403               403              403/-
 GET  /api/v1/keys                              401     401     401     403 403/401          403          403            403            403                  403           403            200   403    403               403              403/-
 POST /api/v1/keys/adopt                        401     401     401     403 403/401          403          403            403            403                  403           403            200   403    403               403              403/-
 POST /api/v1/revocations                       401     401     401     403 403/401          403          403            403            403                  403           403            200   403    403               403              403/-
@@ -76,6 +78,16 @@ func (a *app) newImport(t *testing.T) string {
 		token: a.token(t, "writer"), body: part,
 	}).want(t, http.StatusCreated)
 	return id
+}
+
+// newErasure erases a subject that the vault does not know.
+func (a *app) newErasure(t *testing.T) string {
+	t.Helper()
+	return a.call(t, "privacy-officer", http.MethodPost, "/api/v1/subjects/erase", eraseBody()).want(t, http.StatusAccepted).decode(t).ID
+}
+
+func eraseBody() map[string]any {
+	return map[string]any{"subject": "route-table", "reason": "CASE-2026-000017"}
 }
 
 // cell is one expectation.
@@ -148,7 +160,7 @@ func TestEveryRouteForEveryCaller(t *testing.T) {
 			fixture := map[string]string{
 				"email": a.tokenize(t, "email", "route.table@example.com"),
 				"pan":   a.tokenize(t, "pan", "4111111111111111"),
-				"":      a.newImport(t), "another": a.newImport(t),
+				"":      a.newImport(t), "another": a.newImport(t), "erasure": a.newErasure(t),
 			}
 			for _, c := range parseExpectations(t, expectations) {
 				if c.status == "-" {
@@ -212,6 +224,7 @@ func (a *app) prepared(t *testing.T, name string, fixture map[string]string) req
 		"POST /api/v1/tokens/batch":                     map[string]any{"items": []any{value}},
 		"POST /api/v1/tokens/inspect":                   map[string]any{"tokens": []string{token}},
 		"POST /api/v1/tokens/reveal":                    revealBody(token),
+		"POST /api/v1/subjects/erase":                   eraseBody(),
 		"POST /api/v1/imports":                          importBody(),
 		"POST /api/v1/imports/" + idPattern + "/commit": map[string]any{"parts": 2},
 		"POST /api/v1/revocations":                      map[string]any{"tokenId": "of-nobody"},
