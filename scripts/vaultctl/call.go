@@ -107,11 +107,11 @@ func readBody(data string, in io.Reader) (body []byte, err error) {
 	name, isFile := strings.CutPrefix(data, "@")
 	switch {
 	case isFile:
-		file, err := os.Open(name) // #nosec G304 -- the person's own choice
-		if err != nil {
-			return nil, fmt.Errorf("reading the body: %w", err)
+		file, openErr := os.Open(name) // #nosec G304 -- the person's own choice
+		if openErr != nil {
+			return nil, fmt.Errorf("reading the body: %w", openErr)
 		}
-		defer func() { _ = file.Close() }() // it was only read
+		defer func() { err = errors.Join(err, file.Close()) }()
 		in = file
 	case data != "-":
 		return []byte(data), nil

@@ -38,7 +38,7 @@ const usage = `usage:
   vaultctl call   [-device] METHOD PATH [-data <text>|@<file>|-]
   vaultctl token
   vaultctl logout
-vaultctl <command> -h tells the flags.`
+vaultctl <command> -h tells the flags`
 
 // The exit codes. A script tells by the second one that a person is needed.
 const (

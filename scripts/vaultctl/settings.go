@@ -123,7 +123,10 @@ func begin(name string, args []string, w world, define func(*flag.FlagSet)) (s *
 	if err := s.settings.validate(); err != nil {
 		return nil, nil, err
 	}
-	return s, rest, s.connect(localStack, filepath.Join(cacheDir, folder), filepath.Join(keyDir, folder), w)
+	if err := s.connect(localStack, filepath.Join(cacheDir, folder), filepath.Join(keyDir, folder), w); err != nil {
+		return nil, nil, err
+	}
+	return s, rest, nil
 }
 
 func (s *session) connect(localStack, cacheDir, keyDir string, w world) (err error) {

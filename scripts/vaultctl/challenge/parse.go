@@ -39,7 +39,8 @@ func parse(value string) ([]one, error) {
 			return nil, fmt.Errorf("%w: parameter %s", ErrMalformed, name)
 		}
 		params[name] = text
-		if r.skip(" \t"); r.rest != "" && r.rest[0] != ',' {
+		r.skip(" \t")
+		if r.rest != "" && r.rest[0] != ',' {
 			return nil, fmt.Errorf("%w: no comma after parameter %s", ErrMalformed, name)
 		}
 	}

@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -16,10 +17,11 @@ func OpenBrowser(address string) error {
 	case "windows":
 		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", address}
 	}
-	cmd := exec.Command(name, args...) // #nosec G204 -- a fixed program, and the browser outlives the sign-in
+	// The browser outlives the sign-in, and its context.
+	cmd := exec.CommandContext(context.Background(), name, args...) // #nosec G204 -- a fixed program
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", name, err)
 	}
-	go func() { _ = cmd.Wait() }() // nobody waits for a browser
+	go cmd.Wait() //nolint:errcheck // how a browser ends is nobody's business
 	return nil
 }

@@ -84,7 +84,7 @@ func New(o Options) (*Client, error) {
 // Silent gives a token without the person: the kept one, or a refreshed one. It
 // is ErrNeeded where that cannot be.
 func (c *Client) Silent(ctx context.Context) (token Token, err error) {
-	defer c.release(&err)
+	defer func() { err = c.released(err) }()
 	account, err := c.account(ctx)
 	if err != nil {
 		return Token{}, err
@@ -101,7 +101,7 @@ func (c *Client) Silent(ctx context.Context) (token Token, err error) {
 
 // SignIn signs a person in, in place of whoever was.
 func (c *Client) SignIn(ctx context.Context, way Way) (token Token, err error) {
-	defer c.release(&err)
+	defer func() { err = c.released(err) }()
 	before, err := c.msal.Accounts(ctx)
 	if err != nil {
 		return Token{}, fail("reading the token cache", err)
@@ -128,7 +128,7 @@ func (c *Client) SignIn(ctx context.Context, way Way) (token Token, err error) {
 // Satisfy has the person who is signed in meet a claims challenge. A token of
 // somebody else is ErrAnotherPerson, and is not kept.
 func (c *Client) Satisfy(ctx context.Context, way Way, claims string) (token Token, err error) {
-	defer c.release(&err)
+	defer func() { err = c.released(err) }()
 	account, err := c.account(ctx)
 	if err != nil {
 		return Token{}, err
@@ -153,7 +153,7 @@ func (c *Client) Satisfy(ctx context.Context, way Way, claims string) (token Tok
 // authority is not told: what was copied before stays good until it ends or an
 // administrator revokes the person's sessions.
 func (c *Client) SignOut(ctx context.Context) (people []string, err error) {
-	defer c.release(&err)
+	defer func() { err = c.released(err) }()
 	accounts, err := c.msal.Accounts(ctx)
 	if err != nil {
 		return nil, c.cache.Remove(ctx)
@@ -169,7 +169,7 @@ func (c *Client) SignOut(ctx context.Context) (people []string, err error) {
 
 // Forget drops a cache that does not open, so that a sign-in can begin anew.
 func (c *Client) Forget(ctx context.Context) (err error) {
-	defer c.release(&err)
+	defer func() { err = c.released(err) }()
 	return c.cache.Remove(ctx)
 }
 
@@ -184,7 +184,13 @@ func (c *Client) account(ctx context.Context) (public.Account, error) {
 	return accounts[0], nil
 }
 
-func (c *Client) release(err *error) { *err = errors.Join(*err, c.cache.Release()) }
+// released gives the cache back at the end of an operation that ended with err.
+func (c *Client) released(err error) error {
+	if released := c.cache.Release(); released != nil {
+		return errors.Join(err, released)
+	}
+	return err
+}
 
 func tokenOf(r public.AuthResult) Token {
 	return Token{Access: r.AccessToken, Expires: r.ExpiresOn, Person: r.Account.PreferredUsername}

@@ -156,7 +156,7 @@ func (s short) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	body, err := io.ReadAll(resp.Body)
-	if err = errors.Join(err, resp.Body.Close()); err != nil {
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		return nil, err
 	}
 	body = bytes.ReplaceAll(body, []byte(`"expires_in":3900`), []byte(`"expires_in":1`))
