@@ -112,6 +112,8 @@ type request struct {
 	body        string
 	contentType string
 	header      map[string]string
+	// headers may hold a name more than once.
+	headers http.Header
 	// direct asks the handler's own port, past the host.
 	direct bool
 }
@@ -156,6 +158,7 @@ func (a *app) try(ctx context.Context, r request) (answer, error) {
 	for name, value := range r.header {
 		req.Header.Set(name, value)
 	}
+	maps.Copy(req.Header, r.headers)
 	resp, err := a.HTTPClient().Do(req)
 	if err != nil {
 		return answer{}, err
