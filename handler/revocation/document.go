@@ -101,7 +101,7 @@ func hold(d document, checked time.Time) *held {
 }
 
 func (h *held) check(p authz.Principal) authz.Revocation {
-	r := authz.Revocation{Token: p.TokenID != "" && h.tokens[p.TokenID]}
+	r := authz.Revocation{Token: h.tokens[p.TokenID]}
 	if before, revoked := h.subjects[p.ObjectID]; revoked && p.IssuedAt.Before(before) {
 		r.IssuedBefore = before
 	}

@@ -52,6 +52,37 @@ func TestTheBoundHoldsWithSlowReads(t *testing.T) {
 	})
 }
 
+// A copy is as old as the beginning of the read that made it: what was written
+// meanwhile may be missing from it.
+func TestACopysAgeCountsFromTheReadsBeginning(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		i := w.instance(t)
+		slow(w)
+		p, begun := bearer(home, alice, "t1"), time.Now()
+		i.wants(t, "after a slow read", p, "")
+		w.store.OnRead(func(string, string) error { return rowstore.ErrUnavailable })
+		time.Sleep(time.Until(begun.Add(revocation.MaxAge - time.Millisecond)))
+		i.wants(t, "within the limit", p, "")
+		time.Sleep(time.Millisecond)
+		i.wants(t, "at the limit", p, "unknown")
+	})
+}
+
+// A read that failed is tried again soon, not at the next turn.
+func TestAFailedReadIsTriedAgainSoon(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		here, there := w.instance(t), w.instance(t)
+		there.run(t)
+		time.Sleep(10 * time.Second)
+		w.store.OnRead(func(string, string) error { return rowstore.ErrUnavailable })
+		time.Sleep(8 * time.Second) // the read of 15 s, give or take a tenth, fails
+		w.store.OnRead(nil)
+		here.revoke(t, revocation.Request{TokenID: "t1"})
+		time.Sleep(2300 * time.Millisecond)
+		there.wants(t, "after the next try", bearer(home, alice, "t1"), "token")
+	})
+}
+
 // A process that cannot read accepts tokens for MaxAge and then none, and comes
 // back by itself.
 func TestWithoutAReadableListNothingIsAccepted(t *testing.T) {

@@ -55,6 +55,9 @@ const (
 	retryEvery  = 2 * time.Second
 )
 
+// This does not compile where the constants do not keep Within.
+const _ = uint64(Within - (loadTimeout + RefreshEvery + RefreshEvery/10 + loadTimeout))
+
 // MaxEntries bounds a tenant's list. Its document then stays below what a row
 // holds, whatever the ids.
 const MaxEntries = 1000

@@ -57,6 +57,26 @@ func TestASubjectsTokensAreRevokedUpToAMoment(t *testing.T) {
 	})
 }
 
+// A moment between two seconds takes the whole second back.
+func TestAMomentCountsInWholeSeconds(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		i := w.instance(t)
+		time.Sleep(time.Minute)
+		second := time.Now().Add(-30 * time.Second).Truncate(time.Second)
+		for asked, want := range map[time.Time]time.Time{
+			second:                      second,
+			second.Add(1):               second.Add(time.Second),
+			second.Add(999_999_999):     second.Add(time.Second),
+			second.Add(2 * time.Second): second.Add(2 * time.Second),
+		} {
+			subject := fmt.Sprintf("aaaaaaaa-0000-4000-8000-%012d", asked.UnixNano()%1e12)
+			if e := i.revoke(t, revocation.Request{ObjectID: subject, IssuedBefore: asked}); !e.IssuedBefore.Equal(want) {
+				t.Errorf("%s: %s", asked, e.IssuedBefore)
+			}
+		}
+	})
+}
+
 // The same revocation again changes nothing, and none lowers another.
 func TestRevokingTwiceIsRevokingOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -134,9 +154,10 @@ func TestOnlyOperatorsRevoke(t *testing.T) {
 			p.Roles = []authz.Role{role}
 			_, err := i.Revoke(t.Context(), p, revocation.Request{TokenID: "t1"})
 			_, statusErr := i.Status(t.Context(), p)
-			for _, err := range []error{err, statusErr} {
-				if _, denied := errors.AsType[*authz.Denial](err); denied == (role == authz.Operator) {
-					t.Errorf("%s: %v", role, err)
+			for permission, err := range map[authz.Permission]error{authz.RevocationsCreate: err, authz.RevocationsRead: statusErr} {
+				denial, denied := errors.AsType[*authz.Denial](err)
+				if denied == (role == authz.Operator) || denied && denial.Permission != permission {
+					t.Errorf("%s, %s: %v", role, permission, err)
 				}
 			}
 		}
@@ -210,7 +231,8 @@ func (w *world) entries(t *testing.T, i *instance, action authz.Permission) []st
 
 func TestEntriesExpireByThemselves(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		i := w.instance(t)
+		i, reader := w.instance(t), w.instance(t)
+		reader.run(t)
 		i.revoke(t, revocation.Request{TokenID: "t1"})
 		time.Sleep(tokenLife - time.Second)
 		i.revoke(t, revocation.Request{TokenID: "t2"})
@@ -226,6 +248,11 @@ func TestEntriesExpireByThemselves(t *testing.T) {
 		i.revoke(t, revocation.Request{TokenID: "t3"})
 		if got := len(w.store.All()[0].Body); got > size {
 			t.Errorf("the expired entry still stands: %d bytes, then %d", size, got)
+		}
+		time.Sleep(revocation.Within)
+		reader.wants(t, "where the expired entry was known", bearer(home, alice, "t3"), "token")
+		if n := w.events.count(); n != 0 {
+			t.Errorf("forgetting raised %d alarms", n)
 		}
 	})
 }

@@ -82,6 +82,21 @@ func TestAStorageWriterCannotUnrevoke(t *testing.T) {
 	}
 }
 
+// A version that goes back is refused even where it lacks nothing that is due.
+func TestAnOlderListIsRefusedThoughItLacksNothing(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		i := w.instance(t)
+		i.revoke(t, revocation.Request{TokenID: "t1"})
+		old := w.row(home)
+		i.revoke(t, revocation.Request{TokenID: "t2"})
+		time.Sleep(2 * tokenLife)
+		i.wants(t, "when both have expired", bearer(home, alice, "t3"), "")
+		w.store.Plant(old)
+		time.Sleep(revocation.MaxAge)
+		i.wants(t, "with the older list", bearer(home, alice, "t3"), "unknown")
+	})
+}
+
 // The true list put back ends the refusal; the next forgery is alarmed anew.
 func TestTheTrueListEndsTheAlarm(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
