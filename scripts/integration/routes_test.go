@@ -157,11 +157,7 @@ func TestEveryRouteForEveryCaller(t *testing.T) {
 	for _, mode := range []host.Mode{host.Proxying, host.Forwarding} {
 		t.Run(string(mode), func(t *testing.T) {
 			a := startApp(t, mode)
-			fixture := map[string]string{
-				"email": a.tokenize(t, "email", "route.table@example.com"),
-				"pan":   a.tokenize(t, "pan", "4111111111111111"),
-				"":      a.newImport(t), "another": a.newImport(t), "erasure": a.newErasure(t),
-			}
+			fixture := a.fixture(t)
 			for _, c := range parseExpectations(t, expectations) {
 				if c.status == "-" {
 					continue
@@ -179,6 +175,17 @@ func TestEveryRouteForEveryCaller(t *testing.T) {
 			t.Run("outside the table", func(t *testing.T) { testOutsideTheTable(t, a, mode, fixture[""]) })
 			t.Run("methods", func(t *testing.T) { testMethods(t, a) })
 		})
+	}
+}
+
+// fixture is what the requests are about: tokens by class, and what operations'
+// routes name by the variant of the request.
+func (a *app) fixture(t *testing.T) map[string]string {
+	t.Helper()
+	return map[string]string{
+		"email": a.tokenize(t, "email", "route.table@example.com"),
+		"pan":   a.tokenize(t, "pan", "4111111111111111"),
+		"":      a.newImport(t), "another": a.newImport(t), "erasure": a.newErasure(t),
 	}
 }
 
