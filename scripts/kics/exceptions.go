@@ -1,6 +1,7 @@
 package kics
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,12 +22,11 @@ type Exception struct {
 
 // Exceptions reads the written exceptions and refuses one that is not whole.
 func Exceptions(file string) ([]Exception, error) {
-	content, err := os.Open(file)
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = content.Close() }()
-	decoder := json.NewDecoder(content)
+	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
 	var all []Exception
 	if err := decoder.Decode(&all); err != nil {
