@@ -26,7 +26,7 @@ const root = "secureapi/handler"
 // imports from lower layers only, so that the layers are also the order in which
 // to read and to trust the code: nothing below can be made to call above.
 var layers = [][]string{
-	{"authn/attacks", "authz", "clock", "envelope", "fuzzcheck", "rowstore", "vectors"},
+	{"authn/attacks", "authz", "checkpoint", "clock", "envelope", "fuzzcheck", "rowstore", "vectors"},
 	{"dataclass", "rowseal", "telemetry"},
 	{"authn", "customhandler", "keyring", "memstore", "storetest"},
 	{"audit", "azure", "memvault"},
@@ -64,6 +64,7 @@ var libraries = map[string][]string{
 	"github.com/labstack/echo/v4":                                    {"", "httpapi", "jobs"},
 	"github.com/microsoft/ApplicationInsights-Go":                    {"azure/insights"},
 	"github.com/nyaruka/phonenumbers":                                {"dataclass"},
+	"golang.org/x/mod":                                               {"audit", "checkpoint", "httpapi"},
 	"golang.org/x/net":                                               {"customhandler", "dataclass"},
 	"golang.org/x/sync":                                              {"", "audit", "authn", "azure/*", "jobs", "keyring", "operation", "revocation", "tokenvault"},
 	"golang.org/x/text":                                              {"dataclass"},

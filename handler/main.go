@@ -103,6 +103,7 @@ func level(name string) slog.Level {
 type app struct {
 	echo      *echo.Echo
 	keyring   *keyring.Keyring
+	signer    keyring.Signer
 	jwks      *authn.JWKS
 	revoked   *revocation.List
 	cacheHits func() (share float64, ok bool)
@@ -152,6 +153,16 @@ type stores struct {
 
 	imports, importsPoison *queues.Queue
 	importsBlobs           *blobs.Container
+	checkpoints            *blobs.Container
+}
+
+// maxCheckpoint bounds a signed checkpoint: some 250 bytes, and cosignatures.
+const maxCheckpoint = 64 << 10
+
+// checkpointsOrigin is the name of the log for ever: where its signed
+// checkpoints are published.
+func checkpointsOrigin(c config.Config) string {
+	return strings.TrimPrefix(c.Endpoint(c.AuditAccount, "blob"), "https://") + "/" + audit.Container
 }
 
 // maxBlob bounds a blob of the imports container: a sealed chunk or result.
@@ -186,7 +197,10 @@ func newStores(c config.Config, identity azcore.TokenCredential, t *azure.Transp
 	var blobErr error
 	s.importsBlobs, blobErr = blobs.NewContainer(
 		c.Endpoint(c.DataAccount, "blob"), bulkimport.Container, maxBlob, identity, t.ClientOptions(azure.Blobs, observe))
-	return s, errors.Join(err, blobErr)
+	var checkpointsErr error
+	s.checkpoints, checkpointsErr = blobs.NewContainer(
+		c.Endpoint(c.AuditAccount, "blob"), audit.Container, maxCheckpoint, identity, t.ClientOptions(azure.Blobs, observe))
+	return s, errors.Join(err, blobErr, checkpointsErr)
 }
 
 // keyringOptions are the parts of the keyring: its table and the two vault keys.
@@ -252,7 +266,7 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 	if err != nil {
 		return nil, err
 	}
-	a.keyring, a.audit = ring, log
+	a.keyring, a.audit, a.signer = ring, log, ringOptions.Signer
 	a.jwks = authn.NewJWKS(c.AuthorityHost, transport.Client(clientTimeout), clock.System, logger)
 	//nolint:contextcheck // handlers take the context of their request
 	if err := a.routes(c, s, auditOptions); err != nil {
@@ -306,7 +320,9 @@ func (a *app) routes(c config.Config, s stores, auditOptions audit.Options) erro
 	if err != nil {
 		return err
 	}
-	sealer, err := audit.NewSealer(auditOptions)
+	sealer, err := audit.NewSealer(auditOptions, audit.Publication{
+		Signer: a.signer, Blobs: s.checkpoints, Origin: checkpointsOrigin(c),
+	})
 	if err != nil {
 		return err
 	}

@@ -69,11 +69,7 @@ func all(t *testing.T, store *memstore.Store, limit int) []audit.Entry {
 
 func seal(t *testing.T, store *memstore.Store) (audit.Checkpoint, error) {
 	t.Helper()
-	s, err := audit.NewSealer(options(store))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.Seal(t.Context())
+	return ledgerOf(t, store).sealer(t).Seal(t.Context())
 }
 
 func TestAnAuthorisedEntryIsDurableAndItsOutcomeSharesItsID(t *testing.T) {
@@ -478,7 +474,7 @@ func TestUnsealedEntriesAreTold(t *testing.T) {
 	o := options(store)
 	r := &told{Log: telemetry.Log{Logger: o.Logger}}
 	o.Telemetry = r
-	s, err := audit.NewSealer(o)
+	s, err := audit.NewSealer(o, ledgerOf(t, store).publication())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,9 @@
 // appends to a stream of its own, in one transaction that moves the stream's
 // head by compare-and-swap and adds up to 99 entries of concurrent requests
 // (group commit). Entries are hash-chained and MACed; SealAudit verifies each
-// stream since the last checkpoint and writes the next checkpoint.
+// stream since the last checkpoint and writes the next one. Their entries are
+// the leaves of an RFC 6962 Merkle tree, whose head is signed in the vault and
+// published where nobody can take it back (package checkpoint).
 //
 // Table "audit", in a storage account of its own:
 //
@@ -12,6 +14,9 @@
 //	partition streams          streams not yet sealed to their end
 //	partition streams.closed   streams sealed to their end
 //	partition checkpoints      <number>, and head
+//	partition tree             head, and t|<level>|<n>: 256 hashes side by side
+//	partition ids|<digit>      <entry id>|<index>: where an entry stands
+//	partition notes            signed checkpoints, the newest first
 //
 // Trust boundary: a storage writer without the MAC key can alter nothing
 // unnoticed. What he can do is put back an older state of a whole stream,

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"secureapi/handler/rowstore"
@@ -54,17 +55,26 @@ type Checkpoint struct {
 }
 
 // Sealer verifies the log and writes checkpoints. Any number may run.
-type Sealer struct{ Options }
+type Sealer struct {
+	Options
+	Publication
 
-// NewSealer returns a Sealer.
-func NewSealer(o Options) (*Sealer, error) {
-	if err := o.check(); err != nil {
-		return nil, err
-	}
-	return &Sealer{o}, nil
+	// published is the largest size that this process has seen in the
+	// container: it needs no look, and nothing smaller is ever signed.
+	published atomic.Uint64
 }
 
-// Seal verifies each stream since the last checkpoint and writes the next.
+// NewSealer returns a Sealer.
+func NewSealer(o Options, p Publication) (*Sealer, error) {
+	if err := errors.Join(o.check(), p.check()); err != nil {
+		return nil, err
+	}
+	return &Sealer{Options: o, Publication: p}, nil
+}
+
+// Seal verifies each stream since the last checkpoint and writes the next,
+// adds its entries to the tree, signs the tree's head and publishes it. Where
+// nothing was appended it writes nothing. Killed anywhere, the next run goes on.
 func (s *Sealer) Seal(ctx context.Context) (Checkpoint, error) {
 	key, err := s.MACKey(ctx)
 	if err != nil {
@@ -90,18 +100,27 @@ func (s *Sealer) Seal(ctx context.Context) (Checkpoint, error) {
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	unsealed := uint64(0)
+	signed, _, err := newestNote(ctx, s.Store, key)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	unsealed := latest.Entries - min(latest.Entries, signed.Size)
 	for _, e := range ends {
 		unsealed += e.Next - min(e.Next, sealed[e.stream].Next)
 	}
 	// Told however this ends: what stays unsealed is an alert's matter.
 	defer func() { s.Telemetry.Metric(ctx, telemetry.MetricAuditUnsealed, float64(unsealed)) }()
+	changed := false
 	for _, e := range ends {
-		before := sealed[e.stream]
+		before, known := sealed[e.stream]
+		if err := s.notRetired(ctx, e, known, version); err != nil {
+			return Checkpoint{}, err
+		}
 		position, err := s.verify(ctx, key, e, before)
 		if err != nil {
 			return Checkpoint{}, err
 		}
+		changed = changed || position != before && (position.Next > 0 || position.Closed)
 		next.Entries += position.Next - before.Next
 		next.Streams = append(next.Streams, position)
 		delete(sealed, e.stream)
@@ -111,11 +130,53 @@ func (s *Sealer) Seal(ctx context.Context) (Checkpoint, error) {
 			return Checkpoint{}, &Broken{Stream: stream, Seq: p.Next, What: "stream is no longer registered"}
 		}
 	}
-	if err := s.write(ctx, key, next, version); err != nil {
+	if changed {
+		if err := s.write(ctx, key, next, version); err != nil {
+			return Checkpoint{}, err
+		}
+		latest.Number = next.Number
+	}
+	if err := s.retire(ctx, key, next); err != nil {
 		return Checkpoint{}, err
 	}
+	tree, err := s.grow(ctx, key, latest.Number)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	if tree.Size > 0 {
+		if err := s.publish(ctx, key, tree); err != nil {
+			return Checkpoint{}, err
+		}
+	}
 	unsealed = 0
-	return next, s.retire(ctx, key, next)
+	if !changed {
+		return latest, nil
+	}
+	return next, nil
+}
+
+// notRetired refuses the registration of a stream that was sealed to its end
+// and is registered again: its entries would be sealed twice.
+func (s *Sealer) notRetired(ctx context.Context, e end, known bool, version string) error {
+	if known {
+		return nil
+	}
+	_, err := s.Store.Get(ctx, closedPartition, e.stream)
+	switch {
+	case errors.Is(err, rowstore.ErrNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading closed streams: %w", err)
+	}
+	pointer, err := s.Store.Get(ctx, checkpointsPartition, headKey)
+	switch {
+	case err != nil && !errors.Is(err, rowstore.ErrNotFound):
+		return fmt.Errorf("reading checkpoint: %w", err)
+	case pointer.Version != version:
+		return ErrRace // another sealer is retiring it just now
+	default:
+		return &Broken{Stream: e.stream, What: "registration of a sealed stream was put back"}
+	}
 }
 
 // end is where a registered stream ends.

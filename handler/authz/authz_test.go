@@ -57,7 +57,8 @@ func TestTheReadmesRolesAreTheTables(t *testing.T) {
 		"POST /api/v1/tokens/inspect`": authz.TokensInspect, "POST /api/v1/tokens/reveal`": authz.TokensReveal,
 		"GET /api/v1/keys`": authz.KeysRead, "POST /api/v1/keys/adopt`": authz.KeysAdopt,
 		"GET /api/v1/audit/events`": authz.AuditRead, "GET /api/v1/audit/checkpoint`": authz.AuditRead,
-		"POST /api/v1/revocations`": authz.RevocationsCreate, "GET /api/v1/revocations`": authz.RevocationsRead,
+		"GET /api/v1/audit/proofs/{id}`": authz.AuditRead,
+		"POST /api/v1/revocations`":      authz.RevocationsCreate, "GET /api/v1/revocations`": authz.RevocationsRead,
 	} {
 		var roles []string
 		for _, role := range authz.RolesWith(permission) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/labstack/echo/v4"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"secureapi/handler/audit"
 	"secureapi/handler/authz"
@@ -111,20 +113,92 @@ type checkpointAnswer struct {
 	Time    time.Time `json:"time,omitzero"`
 	Entries uint64    `json:"entries"`
 	Streams int       `json:"streams"`
+	// Note is the newest signed checkpoint, byte for byte as it is published.
+	Note string `json:"note,omitzero"`
+	// Consistency proves that it continues the one of the size asked from.
+	Consistency [][]byte `json:"consistency,omitzero"`
 }
 
+// getAuditCheckpoint gives the newest checkpoint, and with ?from= the proof that
+// it continues an older one that the caller has kept.
 func (s *server) getAuditCheckpoint(c echo.Context) error {
 	ctx := c.Request().Context()
 	if err := s.Audit.Check(ctx, caller(c), authz.AuditRead); err != nil {
+		return err
+	}
+	from, err := numberOf(c, "from", math.MaxInt32)
+	if err != nil {
 		return err
 	}
 	latest, err := s.Events.Latest(ctx)
 	if err != nil {
 		return err
 	}
-	return encode(c, http.StatusOK, checkpointAnswer{
-		Number: latest.Number, Time: latest.Time, Entries: latest.Entries, Streams: len(latest.Streams),
-	})
+	answer := checkpointAnswer{Number: latest.Number, Time: latest.Time, Entries: latest.Entries, Streams: len(latest.Streams)}
+	note, _, err := s.Events.Signed(ctx)
+	if err != nil {
+		return err
+	}
+	if from > 0 {
+		var path []tlog.Hash
+		note, path, err = s.Events.Consistency(ctx, int64(from))
+		if errors.Is(err, audit.ErrSize) {
+			return parameterRefusal("from", "is more than the newest signed checkpoint covers")
+		}
+		if err != nil {
+			return err
+		}
+		answer.Consistency = hashes(path)
+	}
+	answer.Note = string(note)
+	return encode(c, http.StatusOK, answer)
+}
+
+type proofAnswer struct {
+	Note    string       `json:"note"`
+	Entries []entryProof `json:"entries"`
+}
+
+type entryProof struct {
+	Index int64    `json:"index"`
+	Leaf  []byte   `json:"leaf"`
+	Path  [][]byte `json:"path"`
+}
+
+// proveAuditEntry proves that the entries of an id stand in the log. Their ids
+// have 32 digits; the path has them as a GUID. It gives entries, and is one.
+func (s *server) proveAuditEntry(c echo.Context) error {
+	ctx, p := c.Request().Context(), caller(c)
+	if err := s.Audit.Check(ctx, p, authz.AuditRead); err != nil {
+		return err
+	}
+	id, err := idOf(c)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Audit.Authorise(ctx, audit.Entry{Action: string(authz.AuditRead), Actor: audit.ActorOf(p)}); err != nil {
+		return err
+	}
+	note, proofs, err := s.Events.Prove(ctx, p.TenantID, strings.ReplaceAll(id, "-", ""))
+	if errors.Is(err, audit.ErrNoEntry) {
+		return &refusal{routerProblem(http.StatusNotFound)}
+	}
+	if err != nil {
+		return err
+	}
+	answer := proofAnswer{Note: string(note)}
+	for _, one := range proofs {
+		answer.Entries = append(answer.Entries, entryProof{Index: one.Index, Leaf: one.Leaf, Path: hashes(one.Path)})
+	}
+	return encode(c, http.StatusOK, answer)
+}
+
+func hashes(list []tlog.Hash) [][]byte {
+	all := make([][]byte, 0, len(list))
+	for _, h := range list {
+		all = append(all, h[:])
+	}
+	return all
 }
 
 var errCursor = errors.New("not a cursor of this resource")

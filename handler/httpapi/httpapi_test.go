@@ -343,6 +343,7 @@ func TestRoutesByRole(t *testing.T) {
 		{"GET", "/api/v1/revocations", "", []authz.Role{authz.Operator}, 200},
 		{"GET", "/api/v1/audit/events", "", []authz.Role{authz.Auditor}, 200},
 		{"GET", "/api/v1/audit/checkpoint", "", []authz.Role{authz.Auditor}, 200},
+		{"GET", "/api/v1/audit/proofs/0f8fad5b-d9cb-469f-a165-70867728950e", "", []authz.Role{authz.Auditor}, 404},
 	}
 	for _, route := range routes {
 		if r := a.call(t, route.method, route.path, "", route.body); r.status != http.StatusUnauthorized {

@@ -131,6 +131,7 @@ func (s *server) routes() []route {
 		{method: http.MethodGet, path: "/api/v1/revocations", permission: authz.RevocationsRead, handle: s.listRevocations},
 		{method: http.MethodGet, path: "/api/v1/audit/events", permission: authz.AuditRead, handle: s.listAuditEvents},
 		{method: http.MethodGet, path: "/api/v1/audit/checkpoint", permission: authz.AuditRead, handle: s.getAuditCheckpoint},
+		{method: http.MethodGet, path: "/api/v1/audit/proofs/{id:guid}", permission: authz.AuditRead, handle: s.proveAuditEntry},
 		{method: http.MethodGet, path: "/api/v1/health/live", anonymous: true, handle: alive},
 		{method: http.MethodGet, path: "/api/v1/health/ready", anonymous: true, handle: s.ready},
 	}

@@ -9,7 +9,7 @@
 //	QuarantineImport   queue imports-poison   records a message that the host gave up on
 //	RepairOperations   each minute            rings for imports that stand still, destroys old ones, measures the queues
 //	SweepErasures      each minute            removes the rows of erased subjects, completes their receipts
-//	SealAudit          each minute            verifies the log, writes a checkpoint by CAS
+//	SealAudit          each minute            verifies the log, signs and publishes a checkpoint
 //	RotateKeys         daily                  adopts the newest Key Vault key version by CAS
 package jobs
 
@@ -139,12 +139,20 @@ func (j *jobs) seal(ctx context.Context) error {
 	if errors.Is(err, audit.ErrRace) {
 		return nil
 	}
+	reason := ""
 	if broken, ok := errors.AsType[*audit.Broken](err); ok {
+		reason = "audit_log_broken"
 		j.Logger.ErrorContext(ctx, "audit log is broken", "stream", broken.Stream, "seq", broken.Seq, "what", broken.What)
+	}
+	if fork, ok := errors.AsType[*audit.Fork](err); ok {
+		reason = "audit_fork"
+		j.Logger.ErrorContext(ctx, "audit log is forked", "size", fork.Size, "what", fork.What)
+	}
+	if reason != "" {
 		j.Telemetry.Event(ctx, telemetry.EventAuditBroken)
 		p := authz.System(sealAudit, "", "", authz.AuditSeal)
 		return errors.Join(err, j.Audit.Alarm(ctx, audit.Entry{
-			Action: string(authz.AuditSeal), Actor: audit.ActorOf(p), ReasonCode: "audit_log_broken",
+			Action: string(authz.AuditSeal), Actor: audit.ActorOf(p), ReasonCode: reason,
 		}))
 	}
 	return err

@@ -63,7 +63,9 @@ func (s *Stack) makeStorage(ctx context.Context) error {
 	s.options.Progress("making tables, queues and containers")
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.create(ctx, s.dataAccount, dataLayout()) })
-	group.Go(func() error { return s.create(ctx, AuditAccount, layout{tables: []string{"audit", "erasures"}}) })
+	group.Go(func() error {
+		return s.create(ctx, AuditAccount, layout{tables: []string{"audit", "erasures"}, containers: []string{"checkpoints"}})
+	})
 	return group.Wait()
 }
 
