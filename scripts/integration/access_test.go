@@ -57,6 +57,7 @@ func rules() []rule {
 	return []rule{
 		{request: "GET /api/v1/audit/events", any: only(auditor), ok: 200},
 		{request: "GET /api/v1/audit/checkpoint", any: only(auditor), ok: 200},
+		{request: "GET /api/v1/audit/proofs/{id:guid}", any: only(auditor), ok: 404}, // an id of no entry
 		{request: "POST /api/v1/tokens", any: only(writer), ok: 201},
 		{request: "POST /api/v1/tokens/batch", any: only(writer), ok: 200},
 		{request: "POST /api/v1/tokens/inspect", any: only(reader, revealer), ok: 200, foreign: 207},
