@@ -62,6 +62,7 @@ const (
 	KeysRotate       Permission = "keys.rotate"
 	OperationsRepair Permission = "operations.repair"
 	ErasuresRun      Permission = "erasures.run"
+	ErasuresReplay   Permission = "erasures.replay"
 )
 
 // Kind tells users, applications and the system's own jobs apart.

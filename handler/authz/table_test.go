@@ -26,7 +26,7 @@ func TestTheRoleTable(t *testing.T) {
 	all := []authz.Permission{
 		authz.TokensCreate, authz.TokensInspect, authz.TokensReveal, authz.ImportsManage, authz.ImportsControl,
 		authz.OperationsReadAny, authz.KeysRead, authz.KeysAdopt, authz.AuditRead, authz.RevocationsCreate, authz.RevocationsRead,
-		authz.SubjectsErase, authz.ImportsRun, authz.AuditSeal, authz.KeysRotate, authz.OperationsRepair, authz.ErasuresRun, "", "tokens.*",
+		authz.SubjectsErase, authz.ImportsRun, authz.AuditSeal, authz.KeysRotate, authz.OperationsRepair, authz.ErasuresRun, authz.ErasuresReplay, "", "tokens.*",
 	}
 	got := map[authz.Role][]authz.Permission{}
 	for _, role := range authz.Roles() {

@@ -43,6 +43,11 @@ type generation struct {
 	Updated  time.Time `json:"updated"`
 }
 
+// RestoreKey is the key of a row that a restore of a backup writes before all
+// else and removes after all else. While it stands, no process takes the
+// keyring: what is restored is not used before it is complete.
+const RestoreKey = "restore"
+
 type signature struct {
 	By    KeyRef `json:"by"`
 	Value []byte `json:"value"`
@@ -87,6 +92,9 @@ func readRows(ctx context.Context, store Store) ([]*generationRow, error) {
 			return nil, fmt.Errorf("reading keyring: %w", err)
 		}
 		for _, row := range rows {
+			if row.Key == RestoreKey {
+				return nil, fmt.Errorf("%w: a restore is under way", ErrForged)
+			}
 			parsed, err := parseRow(row)
 			if err != nil {
 				return nil, err
