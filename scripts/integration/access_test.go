@@ -29,8 +29,8 @@ type rule struct {
 	anonymous bool
 	// stepUp: it takes a user's fresh sign-in with the context.
 	stepUp bool
-	// ok is what those get who may. Where the test's request meets a resource in
-	// a state that does not allow it, this is a 409.
+	// ok is what those get who may: a 409 where the test's import is in a state that
+	// does not allow it, a 404 where the test's id is of no audit entry.
 	ok int
 	// foreign is what a caller of another tenant gets who may do the like there;
 	// 0 where the request is about nothing that belongs to a tenant.
