@@ -91,6 +91,8 @@ var mistakes = map[string]mistake{
 	"a team without addresses":    {alerts, "Microsoft.Insights/actionGroups", "", "emailReceivers", []any{}, false, "no address"},
 	"an empty workbook":           {workbook, "Microsoft.Insights/workbooks", "", "serializedData", "{}", false, "does not show requests"},
 	"no workbook":                 {workbook, "Microsoft.Insights/workbooks", "", "", nil, true, "0 workbooks"},
+	"a table out of reach":        {reached, roleType, "/tables/erasures/", "", nil, true, "no role reaches"},
+	"an account out of reach":     {reached, roleType, "sttestdata", "", nil, true, "no role reaches"},
 	"roles that nobody watches":   {changes, "Microsoft.Insights/activityLogAlerts", "changed-role", "", nil, true, "nobody is told"},
 }
 
