@@ -236,7 +236,7 @@ func TestRevocationsAreAskedOnEveryHit(t *testing.T) {
 func TestTheChallengeOfARevokedSubject(t *testing.T) {
 	c := newCached(t)
 	c.revoked = authz.Revocation{Token: true, IssuedBefore: time.Unix(1604106651, 0)}
-	// The claims are the example of Microsoft's documentation.
+	// The moment is that of the example in Microsoft's documentation.
 	const want = `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/v2.0/authorize", ` +
 		`error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsdWUiOiIxNjA0MTA2NjUxIn19fQ=="`
 	for capable, challenge := range map[bool]string{true: want, false: `Bearer error="invalid_token"`} {
