@@ -279,7 +279,7 @@ func assemble(ctx context.Context, c config.Config, getenv func(string) string, 
 func (a *app) authenticator(c config.Config, s stores) (*authn.Authenticator, error) {
 	list, err := revocation.New(revocation.Options{
 		Store: s.revocations, Keys: a.keyring, Audit: a.audit, Tenants: c.TenantIDs, TokenLife: authn.AcceptedFor,
-		Clock: clock.System, Logger: a.logger, Telemetry: a.recorder,
+		Clock: clock.System, Logger: a.logger,
 	})
 	if err != nil {
 		return nil, err

@@ -100,7 +100,7 @@ func newAPI(t testing.TB, change ...func(*httpapi.Options)) *api {
 	}
 	revocations, err := revocation.New(revocation.Options{
 		Store: a.revocations, Keys: ring, Audit: log, Tenants: []string{tenant}, TokenLife: authn.AcceptedFor,
-		Clock: a.now, Logger: logger, Telemetry: telemetry.Log{Logger: logger},
+		Clock: a.now, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,6 @@ import (
 	"secureapi/handler/clock"
 	"secureapi/handler/rowseal"
 	"secureapi/handler/rowstore"
-	"secureapi/handler/telemetry"
 )
 
 const (
@@ -168,7 +167,6 @@ func (l *List) report(ctx context.Context, t *tenant, err error) error {
 	if !errors.Is(err, ErrForged) || t.alarmed.Swap(true) {
 		return err
 	}
-	l.Telemetry.Event(ctx, telemetry.EventAlarm)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), alarmTimeout)
 	defer cancel()
 	alarmErr := l.Audit.Alarm(ctx, audit.Entry{

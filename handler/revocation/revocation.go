@@ -35,7 +35,6 @@ import (
 	"secureapi/handler/clock"
 	"secureapi/handler/keyring"
 	"secureapi/handler/rowstore"
-	"secureapi/handler/telemetry"
 )
 
 // Table is the name of the table, part of every seal.
@@ -104,7 +103,6 @@ type Options struct {
 	TokenLife time.Duration
 	Clock     clock.Clock
 	Logger    *slog.Logger
-	Telemetry telemetry.Recorder
 }
 
 // List is this process' copy of the tenants' lists. Safe for concurrent use.
@@ -116,7 +114,7 @@ type List struct {
 // New returns a List that has read nothing yet: Run and Check do.
 func New(o Options) (*List, error) {
 	if o.Store == nil || o.Keys == nil || o.Audit == nil || len(o.Tenants) == 0 || o.TokenLife <= 0 || o.Clock == nil ||
-		o.Logger == nil || o.Telemetry == nil {
+		o.Logger == nil {
 		return nil, errors.New("revocation: an option is missing")
 	}
 	l := &List{Options: o, tenants: make(map[string]*tenant, len(o.Tenants))}

@@ -92,7 +92,7 @@ func (w *world) instance(t *testing.T) *instance {
 	}
 	logger := slog.New(slog.DiscardHandler)
 	log, err := audit.New(audit.Options{
-		Store: w.log, MACKey: ring.AuditMAC, Clock: time.Now, Instance: "test", Logger: logger, Telemetry: telemetry.Log{Logger: logger},
+		Store: w.log, MACKey: ring.AuditMAC, Clock: time.Now, Instance: "test", Logger: logger, Telemetry: w.events,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func (w *world) instance(t *testing.T) *instance {
 	})
 	list, err := revocation.New(revocation.Options{
 		Store: w.store, Keys: ring, Audit: log, Tenants: []string{home, other}, TokenLife: tokenLife,
-		Clock: time.Now, Logger: logger, Telemetry: w.events,
+		Clock: time.Now, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -106,7 +106,7 @@ func newAPI(ctx context.Context, p handlerParts) (*api, error) {
 func (a *api) authenticator(ring *keyring.Keyring, logger *slog.Logger) (*revocation.List, error) {
 	revocations, err := revocation.New(revocation.Options{
 		Store: memstore.New(), Keys: ring, Audit: a.log, Tenants: []string{entra.HomeTenant}, TokenLife: authn.AcceptedFor,
-		Clock: clock.System, Logger: logger, Telemetry: telemetry.Log{Logger: logger},
+		Clock: clock.System, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
