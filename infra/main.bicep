@@ -27,6 +27,9 @@ param allowedClientIds string[] = []
 @minLength(1)
 param revealPurposes string[] = ['fraud-review', 'customer-support', 'legal-obligation']
 
+@description('Origins of browser apps that may call, each https://host. Empty: CORS is off.')
+param corsAllowedOrigins string[] = []
+
 @description('Addresses that are told of alerts and of spend.')
 @minLength(1)
 param emails string[]
@@ -259,6 +262,7 @@ module app 'modules/app.bicep' = {
     apiClientId: apiClientId
     allowedClientIds: allowedClientIds
     revealPurposes: revealPurposes
+    corsAllowedOrigins: corsAllowedOrigins
     workspaceId: workspaceId
   }
   dependsOn: [roles, network]

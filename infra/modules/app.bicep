@@ -46,6 +46,9 @@ param allowedClientIds string[]
 @description('Purposes that a reveal may name.')
 param revealPurposes string[]
 
+@description('Origins of browser apps that may call; empty for none.')
+param corsAllowedOrigins string[]
+
 @description('Id of the workspace that takes the diagnostics.')
 param workspaceId string
 
@@ -101,7 +104,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
       http20Enabled: true
-      cors: { allowedOrigins: [], supportCredentials: false }
+      cors: { allowedOrigins: corsAllowedOrigins, supportCredentials: false }
     }
   }
 

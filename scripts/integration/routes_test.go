@@ -173,7 +173,6 @@ func TestEveryRouteForEveryCaller(t *testing.T) {
 					checkAnswer(t, c.name, got)
 				})
 			}
-			t.Run("outside the table", func(t *testing.T) { testOutsideTheTable(t, a, mode, fixture[""]) })
 			t.Run("methods", func(t *testing.T) { testMethods(t, a) })
 		})
 	}
