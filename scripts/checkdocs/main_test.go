@@ -20,6 +20,18 @@ func TestThisRepository(t *testing.T) {
 	}
 }
 
+// TestTheObligationsAreMet: no list of requirements is without its document.
+func TestTheObligationsAreMet(t *testing.T) {
+	for _, list := range obligations {
+		if _, err := os.Stat(filepath.Join("../..", filepath.FromSlash(list.document))); err != nil || len(list.rows) < 10 {
+			t.Errorf("%d requirements: %v", len(list.rows), err)
+		}
+	}
+	if _, err := os.Stat("../../THREAT_MODEL.md"); err != nil {
+		t.Error(err)
+	}
+}
+
 const (
 	makefile = "run: stage ## Run\nX := 1\n"
 	product  = "module m\n\ngo 1.26\n\nrequire (\n\texample.com/a v1.2.0\n\texample.com/b v0.1.0 // indirect\n)\n"
