@@ -246,7 +246,7 @@ func checkErase(subject, reason string) error {
 // tamperedRow alarms in the job's name and lets the erasure go on: damage must
 // not keep a subject from being erased.
 func (e *Erasures) tamperedRow(ctx context.Context, o *erasureOp, what string) {
-	e.Logger.ErrorContext(ctx, "row of an erased subject is not this system's", "operation", o.ID, "what", what)
 	p := authz.System(eraseJob, o.Tenant, o.ID, authz.ErasuresRun)
-	_ = e.alarm(ctx, p, authz.ErasuresRun, fmt.Errorf("%w: %s", rowseal.ErrTampered, what))
+	err := e.alarm(ctx, p, authz.ErasuresRun, fmt.Errorf("%w: %s", rowseal.ErrTampered, what))
+	e.Logger.ErrorContext(ctx, "row of an erased subject is not this system's", "operation", o.ID, "error", err)
 }

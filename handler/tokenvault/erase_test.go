@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -160,12 +161,12 @@ func TestErasuresOfOneSubjectAreOne(t *testing.T) {
 	p := w.process(t)
 	done := w.finish(t, p, ids[0])
 	again := erase(t, p, "c-1")
-	for _, one := range append(processes, p) {
+	for _, one := range slices.Concat(processes, []*process{p}) {
 		if err := one.log.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, id := range append(ids, again.ID) {
+	for _, id := range slices.Concat(ids, []string{again.ID}) {
 		if id != ids[0] {
 			t.Errorf("erasures %s and %s", id, ids[0])
 		}

@@ -48,5 +48,8 @@ func export(ctx context.Context, o options, s *site, now clock.Clock) (*manifest
 			return nil, err
 		}
 	}
-	return m, m.save(o.keys)
+	if err := m.save(o.keys); err != nil {
+		return nil, err
+	}
+	return m, nil
 }

@@ -39,7 +39,7 @@ const usage = `usage:
   vaultbackup export  -dir DIR -keys DIR -account NAME -audit-account NAME
   vaultbackup verify  -dir DIR -keys DIR [-sha256 HEX]
   vaultbackup restore -dir DIR -keys DIR -sha256 HEX -account NAME -audit-account NAME -vault URL -tenants GUID,...
-vaultbackup <command> -h tells the flags.`
+vaultbackup <command> -h tells the flags`
 
 // options are what the flags say.
 type options struct {

@@ -28,7 +28,10 @@ func verifiedRing(ctx context.Context, o options, s *site, rows copied) (*keyrin
 	if err != nil {
 		return nil, err
 	}
-	return ring, ring.Load(ctx)
+	if err := ring.Load(ctx); err != nil {
+		return nil, err
+	}
+	return ring, nil
 }
 
 // noStepUp: a restore reveals nothing.
