@@ -191,7 +191,7 @@ func (l *Log) append(ctx context.Context, e Entry) error {
 
 // later queues an entry that nobody waits for.
 //
-//nolint:contextcheck // it outlives the call that it is about
+//nolint:contextcheck,nolintlint // it outlives the call that it is about; the finding would be at its callers
 func (l *Log) later(e Entry) {
 	b, err := l.encode(context.Background(), e)
 	if err != nil {
