@@ -28,26 +28,25 @@ const maxShared = 100
 // Signed gives the newest signed checkpoint as it was published, and its tree;
 // nil where there is none yet.
 func (r *Reader) Signed(ctx context.Context) ([]byte, tlog.Tree, error) {
-	_, n, c, err := r.signed(ctx)
+	n, c, err := r.signed(ctx)
 	if err != nil || n.Size == 0 {
 		return nil, tlog.Tree{}, err
 	}
 	return []byte(n.Note), c.Tree, nil
 }
 
-func (r *Reader) signed(ctx context.Context) (key []byte, n note, c checkpoint.Checkpoint, err error) {
-	key, err = r.MACKey(ctx)
+func (r *Reader) signed(ctx context.Context) (n note, c checkpoint.Checkpoint, err error) {
+	key, err := r.MACKey(ctx)
 	if err != nil {
-		return nil, n, c, fmt.Errorf("audit MAC key: %w", err)
+		return n, c, fmt.Errorf("audit MAC key: %w", err)
 	}
-	n, c, err = newestNote(ctx, r.Store, key)
-	return key, n, c, err
+	return newestNote(ctx, r.Store, key)
 }
 
 // Consistency proves that the newest signed checkpoint continues the one of
 // size from (RFC 6962, section 2.1.2).
 func (r *Reader) Consistency(ctx context.Context, from int64) ([]byte, []tlog.Hash, error) {
-	_, n, c, err := r.signed(ctx)
+	n, c, err := r.signed(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -74,7 +73,7 @@ type Proof struct {
 // that is the tenant's: an action and its outcome share one. ErrNoEntry for
 // another tenant's id as for none.
 func (r *Reader) Prove(ctx context.Context, tenant, id string) ([]byte, []Proof, error) {
-	_, n, c, err := r.signed(ctx)
+	n, c, err := r.signed(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -110,25 +110,9 @@ func (s *Sealer) Seal(ctx context.Context) (Checkpoint, error) {
 	}
 	// Told however this ends: what stays unsealed is an alert's matter.
 	defer func() { s.Telemetry.Metric(ctx, telemetry.MetricAuditUnsealed, float64(unsealed)) }()
-	changed := false
-	for _, e := range ends {
-		before, known := sealed[e.stream]
-		if err := s.notRetired(ctx, e, known, version); err != nil {
-			return Checkpoint{}, err
-		}
-		position, err := s.verify(ctx, key, e, before)
-		if err != nil {
-			return Checkpoint{}, err
-		}
-		changed = changed || position != before && (position.Next > 0 || position.Closed)
-		next.Entries += position.Next - before.Next
-		next.Streams = append(next.Streams, position)
-		delete(sealed, e.stream)
-	}
-	for stream, p := range sealed {
-		if !p.Closed {
-			return Checkpoint{}, &Broken{Stream: stream, Seq: p.Next, What: "stream is no longer registered"}
-		}
+	changed, err := s.advance(ctx, key, ends, sealed, version, &next)
+	if err != nil {
+		return Checkpoint{}, err
 	}
 	if changed {
 		if err := s.write(ctx, key, next, version); err != nil {
@@ -153,6 +137,33 @@ func (s *Sealer) Seal(ctx context.Context) (Checkpoint, error) {
 		return latest, nil
 	}
 	return next, nil
+}
+
+// advance verifies each stream from where it is sealed and notes in next where
+// it is sealed then. It says whether that is further than before.
+func (s *Sealer) advance(
+	ctx context.Context, key []byte, ends []end, sealed map[string]Position, version string, next *Checkpoint,
+) (changed bool, err error) {
+	for _, e := range ends {
+		before, known := sealed[e.stream]
+		if err := s.notRetired(ctx, e, known, version); err != nil {
+			return false, err
+		}
+		position, err := s.verify(ctx, key, e, before)
+		if err != nil {
+			return false, err
+		}
+		changed = changed || position != before && (position.Next > 0 || position.Closed)
+		next.Entries += position.Next - before.Next
+		next.Streams = append(next.Streams, position)
+		delete(sealed, e.stream)
+	}
+	for stream, p := range sealed {
+		if !p.Closed {
+			return false, &Broken{Stream: stream, Seq: p.Next, What: "stream is no longer registered"}
+		}
+	}
+	return changed, nil
 }
 
 // notRetired refuses the registration of a stream that was sealed to its end

@@ -223,7 +223,7 @@ func derSignature(raw []byte) ([]byte, error) {
 		if b[0] >= 0x80 {
 			b = append([]byte{0}, b...)
 		}
-		body = append(append(body, 0x02, byte(len(b))), b...)
+		body = append(append(body, 0x02, byte(len(b))), b...) //nolint:gosec // G115: at most 33
 	}
-	return append([]byte{0x30, byte(len(body))}, body...), nil
+	return append([]byte{0x30, byte(len(body))}, body...), nil //nolint:gosec // G115: at most 70
 }

@@ -206,8 +206,10 @@ func TestEachTamperingHasItsFinding(t *testing.T) {
 			i := row(t, *a, "tree", "t|00|00000000000000000000")
 			a.Rows[i].Body[7*32] ^= 1
 		}, "history_differs size 300; history_differs size 304; chain_broken entry 0, leaf 0"},
-		"removed": {func(t *testing.T, _ *ledger, a *verify.Archive) { remove(a, find(t, *a, 0, 12)) },
-			"entry_removed entry 12, leaf 12"},
+		"removed": {
+			func(t *testing.T, _ *ledger, a *verify.Archive) { remove(a, find(t, *a, 0, 12)) },
+			"entry_removed entry 12, leaf 12",
+		},
 		"reordered": {func(t *testing.T, _ *ledger, a *verify.Archive) {
 			i, j := find(t, *a, 1, 1), find(t, *a, 1, 2)
 			a.Rows[i].Body, a.Rows[j].Body = a.Rows[j].Body, a.Rows[i].Body
@@ -226,8 +228,10 @@ func TestEachTamperingHasItsFinding(t *testing.T) {
 		"not sealed yet, altered": {func(t *testing.T, _ *ledger, a *verify.Archive) {
 			a.Rows[find(t, *a, 2, 1)].Body = []byte("{}")
 		}, "chain_broken entry 0, leaf 0"},
-		"not sealed yet, removed": {func(t *testing.T, _ *ledger, a *verify.Archive) { remove(a, find(t, *a, 2, 2)) },
-			"entry_removed entry 2, leaf 0"},
+		"not sealed yet, removed": {
+			func(t *testing.T, _ *ledger, a *verify.Archive) { remove(a, find(t, *a, 2, 2)) },
+			"entry_removed entry 2, leaf 0",
+		},
 		"tail cut off, with seal and heads": {func(t *testing.T, _ *ledger, a *verify.Archive) {
 			gone := a.Rows[find(t, *a, 1, 0)].Partition
 			a.Rows = slices.DeleteFunc(a.Rows, func(r verify.Row) bool {
