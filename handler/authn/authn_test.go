@@ -3,7 +3,6 @@ package authn
 import (
 	"context"
 	"crypto"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -183,102 +182,6 @@ func TestStepUpIsFresh(t *testing.T) {
 	}
 }
 
-func TestAttacksOnTheHeaderAndShapeAreRefused(t *testing.T) {
-	key := newKey(t)
-	a := newAuthenticator(t, staticKeys{key: Key{Public: &key.PublicKey, Issuer: testHost + "/{tenantid}/v2.0"}})
-	good := mint(t, key, goodHeader(), userClaims())
-	parts := strings.Split(good, ".")
-	header := func(name string, value any) string {
-		return mint(t, key, with(goodHeader(), name, value), userClaims())
-	}
-	hs256 := b64([]byte(`{"alg":"HS256","kid":"k1","typ":"JWT"}`)) + "." + parts[1]
-	m := hmac.New(sha256.New, key.N.Bytes())
-	m.Write([]byte(hs256))
-	last := parts[2][:len(parts[2])-1]
-	spare := string("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", parts[2][len(parts[2])-1])^1])
-	cases := map[string]struct{ token, reason string }{
-		"alg none":             {b64([]byte(`{"alg":"none","typ":"JWT","kid":"k1"}`)) + "." + parts[1] + ".", "algorithm_not_allowed"},
-		"alg none signed":      {header("alg", "none"), "algorithm_not_allowed"},
-		"alg nOnE":             {header("alg", "nOnE"), "algorithm_not_allowed"},
-		"alg empty":            {header("alg", ""), "algorithm_not_allowed"},
-		"alg missing":          {header("alg", nil), "algorithm_not_allowed"},
-		"alg array":            {header("alg", []string{"RS256"}), "header_malformed"},
-		"alg HS256 by the key": {hs256 + "." + b64(m.Sum(nil)), "algorithm_not_allowed"},
-		"alg RS384":            {header("alg", "RS384"), "algorithm_not_allowed"},
-		"alg PS256":            {header("alg", "PS256"), "algorithm_not_allowed"},
-		"alg ES256":            {header("alg", "ES256"), "algorithm_not_allowed"},
-		"typ at+jwt":           {header("typ", "at+jwt"), "type_not_allowed"},
-		"typ missing":          {header("typ", nil), "type_not_allowed"},
-		"crit":                 {header("crit", []string{"exp"}), "header_member_not_allowed"},
-		"b64 false":            {header("b64", false), "header_member_not_allowed"},
-		"jku":                  {header("jku", "https://attacker.example"), "header_member_not_allowed"},
-		"x5u":                  {header("x5u", "https://attacker.example"), "header_member_not_allowed"},
-		"jwk":                  {header("jwk", map[string]string{"kty": "RSA"}), "header_member_not_allowed"},
-		"x5c":                  {header("x5c", []string{"AA"}), "header_member_not_allowed"},
-		"zip":                  {header("zip", "DEF"), "header_member_not_allowed"},
-		"cty":                  {header("cty", "JWT"), "header_member_not_allowed"},
-		"nonce":                {header("nonce", "n"), "header_member_not_allowed"},
-		"header twice alg":     {mint(t, key, `{"alg":"RS256","alg":"none","kid":"k1","typ":"JWT"}`, userClaims()), "header_duplicate_name"},
-		"header ALG":           {mint(t, key, `{"ALG":"RS256","kid":"k1","typ":"JWT"}`, userClaims()), "header_member_not_allowed"},
-		"header trailing":      {mint(t, key, `{"alg":"RS256","kid":"k1","typ":"JWT"}x`, userClaims()), "header_malformed"},
-		"header BOM":           {mint(t, key, "\ufeff"+`{"alg":"RS256","kid":"k1","typ":"JWT"}`, userClaims()), "header_malformed"},
-		"kid missing":          {header("kid", nil), "key_id_malformed"},
-		"kid path":             {header("kid", "../../k1"), "key_id_malformed"},
-		"kid url":              {header("kid", "file:///dev/null"), "key_id_malformed"},
-		"kid sql":              {header("kid", "' OR 1=1"), "key_id_malformed"},
-		"kid NUL":              {header("kid", "k1\x00"), "key_id_malformed"},
-		"kid long":             {header("kid", strings.Repeat("k", 129)), "key_id_malformed"},
-		"kid case":             {header("kid", "K1"), "key_unknown"},
-		"kid homoglyph":        {header("kid", "к1"), "key_id_malformed"},
-		"one part":             {parts[0], "not_three_parts"},
-		"two parts":            {parts[0] + "." + parts[1], "not_three_parts"},
-		"four parts":           {good + ".x", "not_three_parts"},
-		"five parts":           {good + ".x.y", "not_three_parts"},
-		"many dots":            {strings.Repeat(".", 16000), "not_three_parts"},
-		"JSON form":            {`{"payload":"` + parts[1] + `"}`, "not_three_parts"},
-		"padding":              {good + "=", "base64_malformed"},
-		"plus":                 {parts[0] + "." + parts[1] + ".+" + parts[2][1:], "base64_malformed"},
-		"line end":             {parts[0] + "." + parts[1] + "." + parts[2][:5] + "\n" + parts[2][5:], "base64_malformed"},
-		"spare bits":           {parts[0] + "." + parts[1] + "." + last + spare, "base64_malformed"},
-		"claims altered":       {parts[0] + "." + b64([]byte(strings.Replace(decode(t, parts[1]), "Vault.Writer", "Vault.Reader", 1))) + "." + parts[2], "signature_invalid"},
-		"signature short":      {parts[0] + "." + parts[1] + "." + b64(make([]byte, 255)), "signature_invalid"},
-		"signature zero":       {parts[0] + "." + parts[1] + "." + b64(make([]byte, 256)), "signature_invalid"},
-		"signature one":        {parts[0] + "." + parts[1] + "." + b64(append(make([]byte, 255), 1)), "signature_invalid"},
-		"signature n":          {parts[0] + "." + parts[1] + "." + b64(key.N.Bytes()), "signature_invalid"},
-		"signature long":       {parts[0] + "." + parts[1] + "." + b64(make([]byte, 257)), "signature_invalid"},
-		"another's signature":  {mint(t, newKey(t), goodHeader(), userClaims()), "signature_invalid"},
-		"claims not JSON":      {mint(t, key, goodHeader(), `x`), "claims_malformed"},
-		"claims twice tid":     {mint(t, key, goodHeader(), `{"tid":"`+testTenant+`","tid":"x"}`), "claims_duplicate_name"},
-		"claims deep":          {mint(t, key, goodHeader(), `{"a":`+strings.Repeat("[", 9)+strings.Repeat("]", 9)+`}`), "too_deep"},
-		"claims bad UTF-8":     {mint(t, key, goodHeader(), "{\"tid\":\"\xff\"}"), "claims_malformed"},
-		"claims trailing":      {mint(t, key, goodHeader(), `{"tid":"x"} {}`), "claims_malformed"},
-	}
-	for name, c := range cases {
-		_, err := a.Authenticate(t.Context(), []string{"Bearer " + c.token})
-		if reason, verified := reasonOf(t, err); reason != c.reason || verified {
-			t.Errorf("%s: %q (verified %v), want %q", name, reason, verified, c.reason)
-		}
-	}
-	headers := map[string]struct {
-		values []string
-		reason string
-	}{
-		"none":   {nil, "authorization_missing"},
-		"two":    {[]string{"Bearer " + good, "Bearer " + good}, "authorization_repeated"},
-		"long":   {[]string{"Bearer " + strings.Repeat("x", 16<<10)}, "authorization_too_long"},
-		"basic":  {[]string{"Basic " + good}, "scheme_not_bearer"},
-		"bare":   {[]string{good}, "scheme_not_bearer"},
-		"empty":  {[]string{"Bearer "}, "scheme_not_bearer"},
-		"spaces": {[]string{"Bearer  " + good}, "base64_malformed"},
-	}
-	for name, c := range headers {
-		_, err := a.Authenticate(t.Context(), c.values)
-		if reason, _ := reasonOf(t, err); reason != c.reason {
-			t.Errorf("header %s: %q, want %q", name, reason, c.reason)
-		}
-	}
-}
-
 func decode(t *testing.T, part string) string {
 	t.Helper()
 	b, err := base64.RawURLEncoding.DecodeString(part)
@@ -286,81 +189,6 @@ func decode(t *testing.T, part string) string {
 		t.Fatal(err)
 	}
 	return string(b)
-}
-
-func TestAttacksOnTheClaimsAreRefused(t *testing.T) {
-	key := newKey(t)
-	a := newAuthenticator(t, staticKeys{key: Key{Public: &key.PublicKey, Issuer: testHost + "/{tenantid}/v2.0"}})
-	now := testNow.Unix()
-	issuer := testHost + "/" + testTenant + "/v2.0"
-	user := func(name string, value any) map[string]any { return with(userClaims(), name, value) }
-	app := func(name string, value any) map[string]any { return with(appClaims(), name, value) }
-	cases := map[string]struct {
-		claims   map[string]any
-		reason   string
-		verified bool
-	}{
-		"other tenant":       {user("tid", "11111111-1111-4111-8111-111111111111"), "tenant_not_allowed", false},
-		"tenant missing":     {user("tid", nil), "tenant_not_allowed", false},
-		"tenant upper case":  {user("tid", strings.ToUpper(testTenant)), "tenant_not_allowed", false},
-		"tenant as a list":   {user("tid", []string{testTenant}), "claims_malformed", false},
-		"v1":                 {user("ver", "1.0"), "version_not_accepted", true},
-		"version missing":    {user("ver", nil), "version_not_accepted", true},
-		"issuer v1":          {user("iss", "https://sts.windows.net/"+testTenant+"/"), "issuer_mismatch", true},
-		"issuer slash":       {user("iss", issuer+"/"), "issuer_mismatch", true},
-		"issuer case":        {user("iss", strings.ToUpper(issuer)), "issuer_mismatch", true},
-		"issuer user info":   {user("iss", "https://login.microsoftonline.com@attacker.example/"+testTenant+"/v2.0"), "issuer_mismatch", true},
-		"issuer look-alike":  {user("iss", strings.Replace(issuer, "microsoft", "rnicrosoft", 1)), "issuer_mismatch", true},
-		"issuer of another":  {user("iss", testHost+"/11111111-1111-4111-8111-111111111111/v2.0"), "issuer_mismatch", true},
-		"audience other":     {user("aud", "00000003-0000-0000-c000-000000000000"), "audience_mismatch", true},
-		"audience URI":       {user("aud", "api://"+testAPI), "audience_mismatch", true},
-		"audience list":      {user("aud", []string{testAPI}), "claim_type_wrong", true},
-		"audience AUD":       {with(user("aud", nil), "AUD", testAPI), "audience_mismatch", true},
-		"exp missing":        {user("exp", nil), "time_missing", true},
-		"exp text":           {user("exp", "9999999999"), "claim_type_wrong", true},
-		"exp float":          {user("exp", 1.5), "claim_type_wrong", true},
-		"exp huge":           {user("exp", json.Number("1e400")), "claim_type_wrong", true},
-		"exp over int64":     {user("exp", json.Number("9223372036854775808")), "claim_type_wrong", true},
-		"exp negative":       {user("exp", -1), "time_out_of_range", true},
-		"exp at the limit":   {with(user("exp", now-60), "iat", now-3600), "expired", true},
-		"nbf missing":        {user("nbf", nil), "time_missing", true},
-		"nbf beyond skew":    {user("nbf", now+61), "not_yet_valid", true},
-		"iat missing":        {user("iat", nil), "time_missing", true},
-		"iat beyond skew":    {user("iat", now+61), "issued_in_future", true},
-		"lifetime too long":  {user("exp", now+29*3600+1), "lifetime_not_accepted", true},
-		"exp before iat":     {with(user("exp", now-30), "iat", now), "lifetime_not_accepted", true},
-		"oid missing":        {user("oid", nil), "subject_missing", true},
-		"oid an e-mail":      {user("oid", "anna@example.com"), "subject_missing", true},
-		"azp missing":        {user("azp", nil), "client_missing", true},
-		"ID token":           {user("idtyp", nil), "not_an_access_token", true},
-		"idtyp device":       {user("idtyp", "device"), "not_an_access_token", true},
-		"user without scope": {user("scp", nil), "neither_scope_nor_role", true},
-		"scope as a list":    {user("scp", []string{"Vault.Access"}), "claim_type_wrong", true},
-		"app with scope":     {app("scp", "Vault.Access"), "scope_of_an_app", true},
-		"app without role":   {app("roles", nil), "neither_scope_nor_role", true},
-		"app unproven":       {app("azpacr", "0"), "client_not_authenticated", true},
-		"roles as text":      {user("roles", "Vault.Writer"), "claim_type_wrong", true},
-		"roles as numbers":   {user("roles", []int{1}), "claim_type_wrong", true},
-		"roles nested":       {user("roles", [][]string{{"Vault.Writer"}}), "claim_type_wrong", true},
-		"overage names":      {user("_claim_names", map[string]string{"groups": "src1"}), "claims_overage", true},
-		"overage flag":       {user("hasgroups", true), "claims_overage", true},
-	}
-	for name, c := range cases {
-		_, err := a.Authenticate(t.Context(), []string{"Bearer " + mint(t, key, goodHeader(), c.claims)})
-		if reason, verified := reasonOf(t, err); reason != c.reason || verified != c.verified {
-			t.Errorf("%s: %q (verified %v), want %q", name, reason, verified, c.reason)
-		}
-	}
-	for name, claims := range map[string]map[string]any{
-		"exp within skew":  with(user("exp", now-59), "iat", now-3600),
-		"nbf within skew":  user("nbf", now+60),
-		"iat within skew":  user("iat", now+60),
-		"longest lifetime": user("exp", now+29*3600),
-	} {
-		if _, err := a.Authenticate(t.Context(), []string{"Bearer " + mint(t, key, goodHeader(), claims)}); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
 }
 
 func TestAKeyOfAnotherIssuerIsRefused(t *testing.T) {

@@ -8,6 +8,15 @@ import (
 	"time"
 )
 
+// null is the value, where nil takes a claim out.
+const null = jsonText("null")
+
+// jsonText is JSON as it is.
+type jsonText string
+
+// MarshalJSON implements json.Marshaler.
+func (t jsonText) MarshalJSON() ([]byte, error) { return []byte(t), nil }
+
 // one changes one claim of a user's token.
 func (b *builder) one(reason, claim, name string, value any) {
 	b.after(reason, claim+" "+name, b.user(map[string]any{claim: value}))
@@ -31,6 +40,7 @@ func (b *builder) versions() {
 	} {
 		b.one("issuer_mismatch", "iss", name, value)
 	}
+	b.one("issuer_mismatch", "iss", "null", null)
 	b.one("claim_type_wrong", "iss", "a list", []string{issuer})
 	for name, value := range map[string]any{"missing, as in an ID token": nil, "empty": "", "device": "device", "User": "User", "of both": "user app"} {
 		b.one("not_an_access_token", "idtyp", name, value)
@@ -48,6 +58,8 @@ func (b *builder) audiences() {
 		b.one("audience_mismatch", "aud", name, value)
 	}
 	b.after("audience_mismatch", "AUD for aud", b.user(map[string]any{"aud": nil, "AUD": b.Audience}))
+	b.one("audience_mismatch", "aud", "null", null)
+	b.one("claim_type_wrong", "aud", "an empty list", []string{})
 	b.one("claim_type_wrong", "aud", "a list", []string{b.Audience})
 	b.one("claim_type_wrong", "aud", "a list of two", []string{"x", b.Audience})
 	b.one("claim_type_wrong", "aud", "an object", map[string]string{"id": b.Audience})
@@ -69,13 +81,13 @@ func (b *builder) times() {
 	b.after("lifetime_not_accepted", "exp at iat", b.user(map[string]any{"iat": at(0), "exp": at(0)}))
 	for _, claim := range []string{"exp", "nbf", "iat"} {
 		b.one("time_missing", claim, "missing", nil)
-		b.one("time_missing", claim, "null", json.RawMessage("null"))
+		b.one("time_missing", claim, "null", null)
 		b.one("time_out_of_range", claim, "negative", -1)
 		b.one("time_out_of_range", claim, "the last of 64 bits", int64(1<<63-1))
 		b.one("time_out_of_range", claim, "the first of 64 bits", int64(-1<<63))
 		b.one("time_out_of_range", claim, "in milliseconds of the year 9999", int64(253402300800000))
 		for name, value := range map[string]any{
-			"a text": strconv.FormatInt(at(time.Hour), 10), "a fraction": json.RawMessage("1.5"), "in exponent form": json.RawMessage("1e10"), "1e400": json.RawMessage("1e400"),
+			"a text": strconv.FormatInt(at(time.Hour), 10), "a fraction": json.RawMessage("1.5"), "in exponent form": json.RawMessage("1e10"), "a decimal zero": json.RawMessage("9999999999.0"), "1e400": json.RawMessage("1e400"),
 			"2^63": json.RawMessage("9223372036854775808"), "true": true, "a list": []int64{at(time.Hour)}, "an object": map[string]int64{"value": 1},
 		} {
 			b.one("claim_type_wrong", claim, name, value)
@@ -105,9 +117,11 @@ func (b *builder) grants() {
 	}
 	b.one("neither_scope_nor_role", "scp", "missing", nil)
 	b.one("neither_scope_nor_role", "scp", "empty", "")
+	b.one("neither_scope_nor_role", "scp", "null", null)
 	b.after("scope_of_an_app", "an application with a scope", b.app(map[string]any{"scp": "Vault.Access"}))
 	b.after("scope_of_an_app", "an application with an empty scope", b.app(map[string]any{"scp": ""}))
 	b.after("neither_scope_nor_role", "an application without a role", b.app(map[string]any{"roles": nil}))
+	b.after("neither_scope_nor_role", "an application with null for roles", b.app(map[string]any{"roles": null}))
 	b.after("neither_scope_nor_role", "an application with no role in the list", b.app(map[string]any{"roles": []string{}}))
 	b.after("neither_scope_nor_role", "a user's token called an application's", b.user(map[string]any{"idtyp": "app", "azpacr": "2", "scp": nil, "roles": nil}))
 	b.one("claim_type_wrong", "acrs", "a text", "c1")
@@ -133,7 +147,9 @@ func (b *builder) subjects() {
 	b.one("claim_type_wrong", "oid", "a number", 1)
 	b.one("claims_overage", "_claim_names", "for groups", map[string]string{"groups": "src1"})
 	b.one("claims_overage", "_claim_sources", "with a URL", map[string]any{"src1": map[string]string{"endpoint": "https://attacker.example"}})
+	b.one("claims_overage", "_claim_names", "null", null)
 	b.one("claims_overage", "hasgroups", "true", true)
+	b.one("claims_overage", "hasgroups", "a text", "true")
 	for name, value := range map[string]string{"with a line end": "a\nb", "with a space": "a b", "a path": "../x", "of 129 letters": strings.Repeat("u", 129), "with a quotation mark": `"`} {
 		b.one("uti_malformed", "uti", name, value)
 	}
@@ -150,7 +166,7 @@ func (b *builder) clients() {
 	}
 	b.after("client_missing", "appid in place of azp", b.user(map[string]any{"azp": nil, "appid": client}))
 	b.one("claim_type_wrong", "azp", "a list", []string{client})
-	for name, value := range map[string]any{"of a public client": "0", "missing": nil, "empty": "", "3": "3", "02": "02"} {
+	for name, value := range map[string]any{"of a public client": "0", "missing": nil, "empty": "", "3": "3", "02": "02", "22": "22"} {
 		b.after("client_not_authenticated", "an application's azpacr "+name, b.app(map[string]any{"azpacr": value}))
 	}
 	b.after("claim_type_wrong", "an application's azpacr a number", b.app(map[string]any{"azpacr": 2}))

@@ -20,6 +20,7 @@ func (b *builder) authorization() {
 		add("scheme_not_bearer", "scheme "+scheme, scheme+" "+good)
 	}
 	add("scheme_not_bearer", "no scheme", good)
+	add("scheme_not_bearer", "the scheme alone", "Bearer")
 	add("scheme_not_bearer", "a tab for the space", "Bearer\t"+good)
 	add("base64_malformed", "two spaces", "Bearer  "+good)
 	add("base64_malformed", "a quoted token", `Bearer "`+good+`"`)
@@ -51,10 +52,13 @@ func (b *builder) structure() {
 		b.before("base64_malformed", name, token)
 	}
 	b.before("header_malformed", "no header part", "."+body+"."+signature)
+	b.before("header_malformed", "two dots alone", "..")
+	b.before("header_member_not_allowed", "header and claims swapped", body+"."+head+"."+signature)
 	b.before("claims_malformed", "no claims part", head+".."+signature)
 	b.before("signature_invalid", "no signature part", head+"."+body+".")
 	b.before("too_deep", "a deep header", b.mint(`{"alg":`+nested(9)+`}`, b.user(nil)))
 	b.before("too_deep", "deep claims", b.mint(b.header(), `{"tid":`+nested(9)+`}`))
+	b.before("too_deep", "deep behind an escaped quotation mark", b.mint(b.header(), `{"a":"\"","b":`+nested(9)+`}`))
 	b.before("too_deep", "very deep claims", b.mint(b.header(), `{"tid":`+nested(4_000)+`}`))
 	for name, header := range map[string]string{
 		"header null": "null", "header a list": "[]", "header a text": `"RS256"`, "header no JSON": "RS256", "header cut off": `{"alg":"RS256"`,
@@ -68,6 +72,7 @@ func (b *builder) structure() {
 		}
 		b.before(reason, name, b.mint(header, b.user(nil)))
 	}
+	b.before("header_member_not_allowed", "ALG for alg", b.mint(`{"ALG":"RS256","kid":"x","typ":"JWT"}`, b.user(nil)))
 	b.before("header_duplicate_name", "alg twice", b.mint(`{"alg":"RS256","alg":"none","kid":"x","typ":"JWT"}`, b.user(nil)))
 	b.before("header_duplicate_name", "kid twice, once escaped", b.mint(`{"alg":"RS256","kid":"x","\u006bid":"y","typ":"JWT"}`, b.user(nil)))
 }
@@ -83,7 +88,7 @@ func (b *builder) payloads() {
 		"claims a list": "[]", "claims a text": `"x"`, "claims a number": "1", "claims no JSON": "tid", "claims cut off": `{"tid":"x"`,
 		"claims with a BOM": "\ufeff{}", "claims with more behind": `{"tid":"x"} {}`, "claims of bad UTF-8": "{\"tid\":\"\xff\"}",
 		"claims with a lone surrogate": `{"tid":"\udfff"}`, "claims with a comma too many": `{"tid":"x",}`, "claims in single quotes": `{'tid':'x'}`,
-		"claims with a leading zero": `{"tid":"x","exp":01}`, "claims with NaN": `{"tid":"x","exp":NaN}`, "tid a list": `{"tid":["` + b.Tenant + `"]}`,
+		"claims with a comment": `{"tid":"x"/**/}`, "claims with a leading zero": `{"tid":"x","exp":01}`, "claims with NaN": `{"tid":"x","exp":NaN}`, "tid a list": `{"tid":["` + b.Tenant + `"]}`,
 		"tid a number": `{"tid":1}`, "tid an object": `{"tid":{"value":"` + b.Tenant + `"}}`,
 	} {
 		b.before("claims_malformed", name, b.mint(b.header(), claims))
@@ -103,5 +108,7 @@ func (b *builder) payloads() {
 		b.before("tenant_not_allowed", name, b.mint(b.header(), b.user(map[string]any{"tid": tenant})))
 	}
 	b.before("tenant_not_allowed", "claims null", b.mint(b.header(), "null"))
+	b.before("tenant_not_allowed", "claims empty", b.mint(b.header(), "{}"))
+	b.before("tenant_not_allowed", "brackets in a text are no depth", b.mint(b.header(), `{"tid":"`+strings.Repeat("[", 64)+`"}`))
 	b.before("tenant_not_allowed", "TID for tid", b.mint(b.header(), b.user(map[string]any{"tid": nil, "TID": b.Tenant})))
 }

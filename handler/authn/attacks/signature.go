@@ -24,6 +24,7 @@ func (b *builder) algorithms() {
 		b.before("algorithm_not_allowed", fmt.Sprintf("alg %q", alg), b.mint(with(b.header(), "alg", alg), b.user(nil)))
 	}
 	b.before("algorithm_not_allowed", "alg missing", b.mint(with(b.header(), "alg", nil), b.user(nil)))
+	b.before("algorithm_not_allowed", "alg null", b.mint(`{"alg":null,"kid":"x","typ":"JWT"}`, b.user(nil)))
 	for name, alg := range map[string]any{"a list": []string{"RS256"}, "a number": 256, "an object": map[string]string{"name": "RS256"}, "true": true} {
 		b.before("header_malformed", "alg "+name, b.mint(with(b.header(), "alg", alg), b.user(nil)))
 	}
@@ -103,7 +104,7 @@ func (b *builder) keyIDs() {
 		b.before("key_id_malformed", "kid "+name, b.mint(with(b.header(), "kid", kid), b.user(nil)))
 	}
 	for name, kid := range map[string]string{
-		"unknown": "unknown", "in another case": swapped(b.KeyID), "cut off": b.KeyID[:len(b.KeyID)-1], "longer": b.KeyID + "A", "a property's name": "__proto__", "of the neighbour": b.NeighbourID,
+		"unknown": "unknown", "of 128 letters": strings.Repeat("k", 128), "in another case": swapped(b.KeyID), "cut off": b.KeyID[:len(b.KeyID)-1], "longer": b.KeyID + "A", "a property's name": "__proto__", "of the neighbour": b.NeighbourID,
 	} {
 		b.before("key_unknown", "kid "+name, b.mint(with(b.header(), "kid", kid), b.user(nil)))
 	}
@@ -154,6 +155,11 @@ func (b *builder) signatures() {
 	bad("a signature of the header alone", b.sign(sha256.New, crypto.SHA256, head))
 	bad("a signature of the claims alone", b.sign(sha256.New, crypto.SHA256, body))
 	bad("a signature without the dot", b.sign(sha256.New, crypto.SHA256, head+body))
+	altered := b.part(b.user(map[string]any{"roles": []string{"Vault.Operator"}}))
+	b.before("signature_invalid", "claims altered behind the signature", head+"."+altered+"."+encode(good))
+	b.before("signature_invalid", "another's claims", head+"."+b.part(b.app(nil))+"."+encode(good))
+	reordered := `{"typ":"JWT","kid":"` + b.KeyID + `","alg":"RS256"}`
+	b.before("signature_invalid", "header in another order than signed", b.part(reordered)+"."+body+"."+encode(good))
 	bad("a signature of another token", b.sign(sha256.New, crypto.SHA256, b.part(b.header())+"."+b.part(b.user(map[string]any{"roles": []string{"Vault.Reader"}}))))
 }
 
