@@ -38,6 +38,7 @@ const (
 type accessCell struct {
 	name string
 	request
+	q    requester
 	want outcome
 	// byHost: the request must not reach the handler at all.
 	byHost bool
@@ -69,6 +70,7 @@ func TestTheBinaryAnswersByTheAccessMatrix(t *testing.T) {
 			if !maps.Equal(before, after) {
 				t.Errorf("the refused requests changed what is stored: %d rows before, %d after", len(before), len(after))
 			}
+			a.checkDenied(t, refused)
 			t.Logf("%d cells of those who may, %d of others, %d rows stored", len(allowed), len(refused), len(before))
 		})
 	}
@@ -86,7 +88,7 @@ func withoutTimers(t *testing.T) func(*stack.Options) {
 			continue
 		}
 		name := filepath.Join(f.Name, funcjson.FileName)
-		text, err := os.ReadFile(filepath.Join("../../functions", name))
+		text, err := os.ReadFile(filepath.Join("..", "..", "functions", name))
 		must(t, err)
 		if files[name] = strings.Replace(string(text), f.Trigger().Schedule, "0 0 0 29 2 *", 1); files[name] == string(text) {
 			t.Fatalf("%s has no schedule", name)
@@ -109,7 +111,7 @@ func (a *app) ruleCells(t *testing.T, fixture, tokens map[string]string) (cells 
 		for _, q := range r.requesters() {
 			one := prepared
 			one.token = a.tokenOf(t, q, tokens)
-			cells = append(cells, accessCell{r.request + " by " + q.String(), one, r.answer(q), false})
+			cells = append(cells, accessCell{r.request + " by " + q.String(), one, q, r.answer(q), false})
 		}
 	}
 	return cells
@@ -150,7 +152,7 @@ func (a *app) otherCells(t *testing.T, tokens map[string]string) (cells []access
 				if strings.HasPrefix(method, "P") {
 					one.body = emailBody
 				}
-				cells = append(cells, accessCell{method + " " + path + " by " + q.String(), one, outcome{status: http.StatusNotFound}, true})
+				cells = append(cells, accessCell{method + " " + path + " by " + q.String(), one, q, outcome{status: http.StatusNotFound}, true})
 			}
 		}
 	}
@@ -286,6 +288,41 @@ func (a *app) ask(ctx context.Context, c accessCell) string {
 		return fmt.Sprintf("the challenge %q for %s", challenge, problem.Code)
 	}
 	return ""
+}
+
+// checkDenied: each refusal of a caller who is known is one entry of the audit
+// log, and nothing else is.
+func (a *app) checkDenied(t *testing.T, refused []accessCell) {
+	t.Helper()
+	const forbidden, token = "forbidden", "token refused"
+	want, got := map[string]int{}, map[string]int{}
+	for _, c := range refused {
+		switch {
+		case c.byHost, c.q.kind != "user" && c.q.kind != "app", c.q.tenant == notAllowed: // not known
+		case c.want.code == "unauthenticated":
+			want[token]++
+		case c.want.code != "not_found":
+			want[c.want.code]++
+		case c.q.tenant == entra.HomeTenant: // another tenant's is not even looked for
+			want["not_owner"]++
+		}
+	}
+	for _, body := range a.auditBodies(t) {
+		var e event
+		must(t, json.Unmarshal(body, &e))
+		switch {
+		case e.Phase != "denied":
+		case slices.Contains([]string{"scope_missing", "role_missing"}, e.ReasonCode):
+			got[forbidden]++
+		case slices.Contains([]string{"neither_scope_nor_role", "client_secret_not_enough"}, e.ReasonCode):
+			got[token]++
+		default:
+			got[e.ReasonCode]++
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the audit log denied %v, the policy %v", got, want)
+	}
 }
 
 // rows is all that the vault's tables hold, as it is stored.

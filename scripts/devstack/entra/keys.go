@@ -29,6 +29,8 @@ type signingKey struct {
 type keyRing struct {
 	mu   sync.RWMutex
 	keys map[string][]signingKey
+	// extra is what a tenant publishes besides; see Publish.
+	extra map[string][]map[string]any
 }
 
 func newKeyRing(tenants ...string) (*keyRing, error) {
@@ -146,7 +148,7 @@ func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request) {
 	}
 	s.ring.mu.RLock()
 	keys := s.ring.keys[tenant]
-	published := make([]jwk, 0, len(keys))
+	published := make([]any, 0, len(keys))
 	for _, key := range keys {
 		published = append(published, jwk{
 			Kty: "RSA", Use: "sig", Kid: key.id, X5t: key.id, Alg: algorithm,
@@ -154,6 +156,9 @@ func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request) {
 			E:      base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.private.E)).Bytes()),
 			Issuer: issuerV2(tenant),
 		})
+	}
+	for _, entry := range s.ring.extra[tenant] {
+		published = append(published, entry)
 	}
 	s.ring.mu.RUnlock()
 	reply(w, http.StatusOK, map[string]any{"keys": published})
