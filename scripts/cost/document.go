@@ -59,9 +59,9 @@ func Document(root string) (string, error) {
 	fmt.Fprintf(&b, `# What it costs
 
 Computed by `+"`make infra`"+` from the profiles' snapshots, [infra/prices.json](../infra/prices.json) and
-[requests.json](requests.json); no figure here is typed. **List prices** of region %s in %s, written down on %s from the public price
-pages by hand, without discounts, tax or free grants: look them up again before you rely on them. A resource without a price line
-fails the test.
+[requests.json](requests.json); no figure here is typed. **List prices** of region %s in %s, written down by hand on %s,
+without discounts, tax or free grants. Only those of private endpoints, DNS zones and execution time were read again in published pages; the
+file names the page of each: look it up before you rely on it. A resource without a price line fails the test.
 
 `, src.prices.Region, src.prices.Currency, src.prices.Date)
 	if err := src.months(&b); err != nil {
