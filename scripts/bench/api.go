@@ -153,8 +153,12 @@ func (a *api) register(p handlerParts, ring *keyring.Keyring, auditOptions audit
 	return httpapi.Register(a.echo, httpapi.Options{
 		Auth: a.auth, Vault: vault, Erasures: erasures, Imports: imports, Audit: a.log, Events: events, Keyring: ring, Revocations: revocations,
 		Clock: clock.System, Logger: logger, Ready: func(context.Context) error { return nil }, Telemetry: telemetry.Log{Logger: logger},
+		Limits: unlimited,
 	})
 }
+
+// unlimited are limits that no run meets: what is measured is the work.
+var unlimited = httpapi.Limits{Concurrent: 1000, PerMinute: 1_000_000_000, Burst: 1_000_000_000}
 
 // mint makes an access token as Entra ID would: of a person, with one role.
 func (a *api) mint(role authz.Role, into *string) error {
