@@ -78,7 +78,7 @@ func guardPath(next echo.HandlerFunc) echo.HandlerFunc {
 			return echo.ErrNotFound
 		}
 		// echo would answer OPTIONS by itself. No route has it: a browser's
-		// preflight is the platform's to answer (docs/adr/0012).
+		// preflight is the platform's to answer (docs/adr/0007).
 		if c.Request().Method == http.MethodOptions {
 			if allowed := text(c, echo.ContextKeyHeaderAllow); allowed != "" {
 				c.Response().Header().Set(echo.HeaderAllow, allowed)

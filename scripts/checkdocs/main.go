@@ -1,9 +1,9 @@
 // Command checkdocs holds the documentation against the tree: every relative
 // link and anchor in a Markdown file leads somewhere, every `make` target, path
 // and test in code spans exists, what is quoted from a file stands in it, no text
-// is unfinished or names a developer's machine, docs/dependencies.md agrees with
-// the manifests, and every claim of THREAT_MODEL.md and docs/conformance/ has
-// evidence.
+// is unfinished or names a developer's machine, decision records are numbered one
+// by one, docs/dependencies.md agrees with the manifests, and every claim of
+// THREAT_MODEL.md and docs/conformance/ has evidence.
 //
 // It reads no network: a link to another site is checked for its form only.
 //
@@ -53,6 +53,7 @@ func check(ctx context.Context, root string) ([]string, error) {
 		problems = append(problems, d.quotes(root)...)
 		problems = append(problems, d.words()...)
 	}
+	problems = append(problems, docs.records()...)
 	unproved, err := evidence(root, docs)
 	if err != nil {
 		return nil, err

@@ -83,6 +83,12 @@ func TestCheck(t *testing.T) {
 			"THREAT_MODEL.md:6: the row has 1 cells for 2 columns",
 		}},
 		{"other tables need none", "README.md", "|a|b|\n|--|--|\n|c|d|\n", nil},
+		{"first record", "docs/adr/0001-a.md", "# 1. A\n\n[ADR 1](0001-a.md)\n", nil},
+		{"records", "docs/adr/0003-c.md", "# 2. C\n[ADR 2](0003-c.md)\n", []string{
+			"docs/adr/0003-c.md:2: ADR 2 leads to 0003",
+			"docs/adr/0003-c.md: its number is not the next one, 0001", `docs/adr/0003-c.md: does not begin with "# 3. "`,
+		}},
+		{"unnumbered record", "docs/adr/c.md", "# C\n", []string{"docs/adr/c.md: a decision record is named 0001-what-it-decides.md"}},
 		{"obligations", "docs/conformance/api-top10.md", "|id|evidence|\n|--|--|\n" + ids("API1 API2 API3 API4 API5 API6 API7 API8 API9 API9"), []string{
 			"docs/conformance/api-top10.md: 2 rows for API9", "docs/conformance/api-top10.md: no row for API10",
 		}},
@@ -134,5 +140,17 @@ func write(t *testing.T, root, name, text string) {
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestRecordsHaveANumberEach: two records of one number are one too many, whichever came first.
+func TestRecordsHaveANumberEach(t *testing.T) {
+	docs := documents{}
+	for _, name := range []string{"docs/adr/0001-a.md", "docs/adr/0002-b.md", "docs/adr/0002-c.md", "docs/adr/0003-d.md"} {
+		docs[name] = parse(name, "# "+name[12:13]+". Title\n")
+	}
+	want := []string{"docs/adr/0002-c.md: its number is not the next one, 0003"}
+	if diff := cmp.Diff(want, docs.records()); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 }
