@@ -105,7 +105,7 @@ func (s *server) withDeadline(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // authenticated puts the Principal into the request. A refusal is audited:
-// by itself after a verified signature, else counted by reason.
+// counted by reason, and after a verified signature by itself at first.
 func (s *server) authenticated(permission authz.Permission, next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		ctx := c.Request().Context()
@@ -121,11 +121,21 @@ func (s *server) authenticated(permission authz.Permission, next echo.HandlerFun
 	}
 }
 
+// auditRefusal waits for the log where the signature is verified, and therefore
+// not for each: one old token, or one for another API, can be sent for ever. What
+// is told has an allowance of its own, since whoever sends a stolen token must
+// not use up that of its owner.
 func (s *server) auditRefusal(ctx context.Context, permission authz.Permission, refusal *authn.Refusal) {
 	if !refusal.Verified {
 		s.Audit.CountRefusal(refusal.Reason)
 		return
 	}
+	leave, over := s.refused.enter(refusal.Principal)
+	if over != nil {
+		s.Audit.CountRefusal(refusal.Reason)
+		return
+	}
+	defer leave()
 	s.Audit.Refuse(ctx, refusal.Principal, permission, refusal.Reason)
 }
 

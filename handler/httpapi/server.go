@@ -65,6 +65,9 @@ type server struct {
 	Options
 
 	callers *callers
+	// refused are the refusals of each caller that are told by themselves: as
+	// many as he might make requests.
+	refused *callers
 	unasked unasked
 }
 
@@ -78,7 +81,9 @@ func Register(e *echo.Echo, o Options) error {
 	if err := o.Limits.check(); err != nil {
 		return err
 	}
-	s := &server{Options: o, callers: newCallers(o.Limits, o.Clock), unasked: newUnasked(o.Clock)}
+	s := &server{
+		Options: o, callers: newCallers(o.Limits, o.Clock), refused: newCallers(o.Limits, o.Clock), unasked: newUnasked(o.Clock),
+	}
 	e.HTTPErrorHandler = s.answerError
 	e.Use(s.observe, secureHeaders, s.recoverPanics, guardMessage, guardPath)
 	e.GET("/", alive) // the host asks this until it gets any answer

@@ -22,10 +22,11 @@ const (
 // all callers together: a flood would lock everybody out. Each is therefore
 // kept as cheap as it can be:
 //
-//   - no body is read, no row, key or queue is asked, nothing is waited for;
+//   - no body is read, no row, key or queue is asked;
 //   - a token's shape, tenant and key id are looked at before its signature,
 //     and one signature at most is verified;
-//   - the audit log has one counted entry a reason and minute;
+//   - the audit log has one counted entry a reason and minute, and a few more
+//     where the signature is good and names whom the token was stolen from;
 //   - a request's event, which is a line of the log and an item of telemetry, is
 //     written for the first ones only, and the number of the others with the next.
 type unasked struct {
