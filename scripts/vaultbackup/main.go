@@ -33,6 +33,7 @@ import (
 	"secureapi/handler/azure"
 	"secureapi/handler/clock"
 	"secureapi/handler/keyring"
+	"secureapi/scripts/azureidentity"
 )
 
 const usage = `usage:
@@ -43,16 +44,16 @@ vaultbackup <command> -h tells the flags`
 
 // options are what the flags say.
 type options struct {
-	dir, keys, digest    string
-	account, audit       string
-	suffix, vault        string
-	wrapName, signName   string
-	tenants              string
-	credential, clientID string
-	intoNonempty         bool
-	acceptMissing        bool
-	wait, retention      time.Duration
-	localStack           string
+	dir, keys, digest  string
+	account, audit     string
+	suffix, vault      string
+	wrapName, signName string
+	tenants            string
+	identity           azureidentity.Identity
+	intoNonempty       bool
+	acceptMissing      bool
+	wait, retention    time.Duration
+	localStack         string
 }
 
 func main() {
@@ -117,8 +118,7 @@ func parse(args []string, getenv func(string) string, out io.Writer) (options, e
 	flags.StringVar(&o.wrapName, "wrap-name", or(getenv("KEY_WRAP_NAME"), "kek"), "the wrapping key's `name` (KEY_WRAP_NAME)")
 	flags.StringVar(&o.signName, "sign-name", or(getenv("KEY_SIGN_NAME"), keyring.DefaultSignName), "the signing key's `name` (KEY_SIGN_NAME)")
 	flags.StringVar(&o.tenants, "tenants", getenv("TENANT_IDS"), "the tenants' `GUIDs`, with commas between (TENANT_IDS)")
-	flags.StringVar(&o.credential, "credential", or(getenv("AZURE_CREDENTIAL"), azureCLI), "`kind`: azure-cli or managed-identity (AZURE_CREDENTIAL)")
-	flags.StringVar(&o.clientID, "client-id", getenv("AZURE_CLIENT_ID"), "the managed identity's client `id` (AZURE_CLIENT_ID)")
+	o.identity.Flags(flags, getenv)
 	flags.BoolVar(&o.intoNonempty, "into-nonempty", false, "restore into tables that hold rows: rows that are there stay as they are")
 	flags.BoolVar(&o.acceptMissing, "accept-missing-erasures", false, "open the vault although the log tells of erasures that the register does not have")
 	flags.DurationVar(&o.wait, "wait", 2*keyring.WriteLife, "how long a restore waits for handlers that run to lose their keys; 0 only when none runs")

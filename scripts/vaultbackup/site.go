@@ -24,7 +24,7 @@ type site struct {
 }
 
 func newSite(o options, t *azure.Transport) (*site, error) {
-	identity, err := newCredential(o, t)
+	identity, err := o.identity.Credential(t)
 	if err != nil {
 		return nil, err
 	}

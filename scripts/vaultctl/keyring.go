@@ -15,12 +15,13 @@ import (
 	"secureapi/handler/azure/tables"
 	"secureapi/handler/clock"
 	"secureapi/handler/keyring"
+	"secureapi/scripts/azureidentity"
 )
 
 // target is what the flags name.
 type target struct {
 	vault, account, suffix, wrapName, signName string
-	identity                                   identity
+	identity                                   azureidentity.Identity
 	localStack                                 string
 }
 
@@ -37,7 +38,7 @@ func runKeyring(ctx context.Context, args []string, w world) error {
 	if err != nil {
 		return err
 	}
-	transport, err := azure.NewTransport(t.localStack, w.getenv, clock.System, t.identity.app.AuthorityHost, t.vault, t.tables())
+	transport, err := azure.NewTransport(t.localStack, w.getenv, clock.System, t.identity.AuthorityHost(), t.vault, t.tables())
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func parse(args []string, getenv func(string) string, out io.Writer) (target, er
 	flags.StringVar(&t.suffix, "suffix", or(getenv("STORAGE_SUFFIX"), "core.windows.net"), "the cloud's storage `domain` (STORAGE_SUFFIX)")
 	flags.StringVar(&t.wrapName, "wrap-name", or(getenv("KEY_WRAP_NAME"), "kek"), "the wrapping key's `name` (KEY_WRAP_NAME)")
 	flags.StringVar(&t.signName, "sign-name", or(getenv("KEY_SIGN_NAME"), keyring.DefaultSignName), "the signing key's `name` (KEY_SIGN_NAME)")
-	t.identity.flags(flags, getenv)
+	t.identity.Flags(flags, getenv)
 	if err := flags.Parse(args); err != nil {
 		return target{}, err
 	}
@@ -73,7 +74,7 @@ func (t target) tables() string { return "https://" + t.account + ".table." + t.
 
 // options are the parts of the keyring, over the adapters that the handler uses.
 func (t target) options(transport *azure.Transport) (keyring.Options, error) {
-	credential, err := t.identity.credential(transport)
+	credential, err := t.identity.Credential(transport)
 	if err != nil {
 		return keyring.Options{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,8 +20,12 @@ import (
 	"secureapi/scripts/vaultctl/tokencache"
 )
 
-// folder is vaultctl's own, below the user's.
-const folder = "secureapi-vaultctl"
+const (
+	// folder is vaultctl's own, below the user's.
+	folder = "secureapi-vaultctl"
+	// clientTimeout bounds a call of Entra ID or of the API.
+	clientTimeout = 10 * time.Second
+)
 
 // settings say where a person signs in, for what, and where the API is. None of
 // them is secret. login remembers them, so that the other commands need none.

@@ -1,4 +1,4 @@
-package main
+package azureidentity
 
 import (
 	"context"
@@ -11,35 +11,17 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-
-	"secureapi/handler/azure"
-	"secureapi/handler/azure/credential"
-	"secureapi/handler/clock"
 )
 
-const (
-	azureCLI      = "azure-cli"
-	clientTimeout = 10 * time.Second
-	cliTimeout    = 60 * time.Second
-)
-
-// newCredential is as whom the tool acts. There is no kind that takes a secret.
-func newCredential(o options, t *azure.Transport) (azcore.TokenCredential, error) {
-	switch o.credential {
-	case azureCLI:
-		return cli{"az"}, nil
-	case "managed-identity":
-		return credential.ManagedIdentity(o.clientID, t.IdentityClient(clientTimeout), credential.Options{Clock: clock.System})
-	default:
-		return nil, errors.New("no such kind of credential")
-	}
-}
+// cliTimeout bounds a call of the CLI, which may refresh its own sign-in.
+const cliTimeout = 60 * time.Second
 
 // cli asks the Azure CLI for the tokens of the person who is signed in to it.
-// No shell is between, and its own text stays with it: it can quote the account.
+// No shell is between: the scope is an argument, and the token comes by a pipe.
 type cli struct{ program string }
 
-// GetToken implements azcore.TokenCredential.
+// GetToken implements azcore.TokenCredential. The CLI's own text stays with
+// it: it can quote the account.
 func (c cli) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	if len(o.Scopes) != 1 || !strings.HasPrefix(o.Scopes[0], "https://") {
 		return azcore.AccessToken{}, errors.New("azure CLI: not one scope")
