@@ -99,8 +99,8 @@ func (s *Sealer) publish(ctx context.Context, key []byte, t treeHead) error {
 	if err != nil {
 		return err
 	}
-	if newest.Size > t.Size || s.published.Load() > t.Size {
-		return &Fork{Size: t.Size, What: "the tree was put back behind a signed checkpoint"}
+	if signed := max(newest.Size, s.published.Load()); signed > t.Size {
+		return s.behind(ctx, key, signed)
 	}
 	// A sealer may have been killed between signing and publishing.
 	if newest.Size > 0 {
@@ -124,6 +124,19 @@ func (s *Sealer) publish(ctx context.Context, key []byte, t treeHead) error {
 		return err
 	}
 	return s.release(ctx, signed)
+}
+
+// behind tells a sealer that another has overtaken since it read the tree from a
+// tree that was put back: a head is moved before it is signed.
+func (s *Sealer) behind(ctx context.Context, key []byte, signed uint64) error {
+	now, _, err := readTree(ctx, s.Store, key)
+	if err != nil {
+		return err
+	}
+	if now.Size >= signed {
+		return ErrRace
+	}
+	return &Fork{Size: now.Size, What: "the tree was put back behind a signed checkpoint"}
 }
 
 // sign makes the signed checkpoint of a head, or takes that of another sealer.
@@ -181,7 +194,10 @@ func (s *Sealer) release(ctx context.Context, n note) error {
 	if err != nil {
 		return fmt.Errorf("publishing checkpoint: %w", err)
 	}
-	s.published.Store(n.Size)
+	// Two runs of one process may end here in the other order.
+	for was := s.published.Load(); was < n.Size && !s.published.CompareAndSwap(was, n.Size); {
+		was = s.published.Load()
+	}
 	return nil
 }
 

@@ -160,10 +160,24 @@ func (s *Sealer) advance(
 	}
 	for stream, p := range sealed {
 		if !p.Closed {
-			return false, &Broken{Stream: stream, Seq: p.Next, What: "stream is no longer registered"}
+			return false, s.unlessRaced(ctx, version, &Broken{Stream: stream, Seq: p.Next, What: "stream is no longer registered"})
 		}
 	}
 	return changed, nil
+}
+
+// unlessRaced is the finding, or ErrRace where another sealer has moved the
+// latest checkpoint since it was read, and may have retired the stream.
+func (s *Sealer) unlessRaced(ctx context.Context, version string, finding *Broken) error {
+	pointer, err := s.Store.Get(ctx, checkpointsPartition, headKey)
+	switch {
+	case err != nil && !errors.Is(err, rowstore.ErrNotFound):
+		return fmt.Errorf("reading checkpoint: %w", err)
+	case pointer.Version != version:
+		return ErrRace
+	default:
+		return finding
+	}
 }
 
 // notRetired refuses the registration of a stream that was sealed to its end
@@ -179,15 +193,7 @@ func (s *Sealer) notRetired(ctx context.Context, e end, known bool, version stri
 	case err != nil:
 		return fmt.Errorf("reading closed streams: %w", err)
 	}
-	pointer, err := s.Store.Get(ctx, checkpointsPartition, headKey)
-	switch {
-	case err != nil && !errors.Is(err, rowstore.ErrNotFound):
-		return fmt.Errorf("reading checkpoint: %w", err)
-	case pointer.Version != version:
-		return ErrRace // another sealer is retiring it just now
-	default:
-		return &Broken{Stream: e.stream, What: "registration of a sealed stream was put back"}
-	}
+	return s.unlessRaced(ctx, version, &Broken{Stream: e.stream, What: "registration of a sealed stream was put back"})
 }
 
 // end is where a registered stream ends.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sort"
 
 	"github.com/go-json-experiment/json"
 	"golang.org/x/mod/sumdb/tlog"
@@ -253,32 +254,50 @@ func writePlaces(ctx context.Context, store Store, places []place) error {
 		groups[row.Partition] = append(groups[row.Partition], rowstore.Mutation{Action: rowstore.Insert, Row: row})
 	}
 	for partition, all := range groups {
-		for len(all) > 0 {
-			n := min(len(all), rowstore.MaxTransaction)
-			if err := insertAbsent(ctx, store, partition, all[:n]); err != nil {
-				return err
-			}
-			all = all[n:]
+		if err := insertAbsent(ctx, store, partition, all); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // insertAbsent inserts rows of which another sealer may have written some: with
-// the same content, since the key holds the index.
+// the same content, since the key holds the index, and in the same order, so that
+// those that are there come first. They are passed over by halves: a sealer that
+// begins a large checkpoint again has to come further than the one before.
 func insertAbsent(ctx context.Context, store Store, partition string, all []rowstore.Mutation) error {
-	_, err := store.Apply(ctx, partition, all)
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, rowstore.ErrExists) {
-		return fmt.Errorf("storing the places of entries: %w", err)
-	}
-	for i := range all {
-		_, err := store.Apply(ctx, partition, all[i:i+1])
+	for len(all) > 0 {
+		n := min(len(all), rowstore.MaxTransaction)
+		_, err := store.Apply(ctx, partition, all[:n])
+		if errors.Is(err, rowstore.ErrExists) {
+			n, err = countPresent(ctx, store, partition, all)
+			if err == nil && n == 0 {
+				// The first is missing amid others, which somebody has removed.
+				n = 1
+				_, err = store.Apply(ctx, partition, all[:n])
+			}
+		}
 		if err != nil && !errors.Is(err, rowstore.ErrExists) {
 			return fmt.Errorf("storing the places of entries: %w", err)
 		}
+		all = all[n:]
 	}
 	return nil
+}
+
+// countPresent gives how many of the rows are there, the first ones first.
+func countPresent(ctx context.Context, store Store, partition string, all []rowstore.Mutation) (int, error) {
+	var failed error
+	n := sort.Search(len(all), func(i int) bool {
+		if failed != nil {
+			return true
+		}
+		_, err := store.Get(ctx, partition, all[i].Row.Key)
+		absent := errors.Is(err, rowstore.ErrNotFound)
+		if err != nil && !absent {
+			failed = fmt.Errorf("reading the places of entries: %w", err)
+		}
+		return absent
+	})
+	return n, failed
 }
