@@ -26,7 +26,7 @@ const root = "secureapi/handler"
 // imports from lower layers only, so that the layers are also the order in which
 // to read and to trust the code: nothing below can be made to call above.
 var layers = [][]string{
-	{"authn/attacks", "authz", "checkpoint", "clock", "envelope", "fuzzcheck", "rowstore", "vectors"},
+	{"authn/attacks", "authz", "checkpoint", "clock", "clock/clocktest", "envelope", "fuzzcheck", "rowstore", "vectors"},
 	{"dataclass", "rowseal", "telemetry"},
 	{"authn", "customhandler", "keyring", "memstore", "storetest"},
 	{"audit", "azure", "memvault"},
@@ -42,7 +42,7 @@ var layers = [][]string{
 }
 
 // testOnly packages are imported by tests, and by nothing that is shipped.
-var testOnly = []string{"authn/attacks", "fuzzcheck", "memstore", "memvault", "storetest", "vectors"}
+var testOnly = []string{"authn/attacks", "clock/clocktest", "fuzzcheck", "memstore", "memvault", "storetest", "vectors"}
 
 // libraries says which packages may import a library from outside. What is not
 // here is not allowed: a new line is a decision, and belongs into

@@ -62,7 +62,7 @@ type keySet struct {
 
 // due reports whether a call should bring about a fetch.
 func (s keySet) due(now time.Time, known bool) bool {
-	age, since := now.Sub(s.good), now.Sub(s.tried)
+	age, since := clock.Age(now, s.good), clock.Age(now, s.tried)
 	switch {
 	case s.good.IsZero() || age >= lastGoodLife:
 		return s.tried.IsZero() || since >= coldPause
@@ -77,7 +77,7 @@ func (s keySet) due(now time.Time, known bool) bool {
 func (s keySet) answer(now time.Time, kid string) (Key, error) {
 	key, known := s.keys[kid]
 	switch {
-	case s.good.IsZero() || now.Sub(s.good) >= lastGoodLife:
+	case s.good.IsZero() || clock.Age(now, s.good) >= lastGoodLife:
 		return Key{}, errors.Join(ErrUnavailable, s.err)
 	case known:
 		return key, nil
@@ -108,7 +108,7 @@ func (j *JWKS) Key(ctx context.Context, tenant, kid string) (Key, error) {
 		return set.answer(now, kid)
 	}
 	done := j.refresh(ctx, tenant, set.tried)
-	if known && set.err != nil && now.Sub(set.good) < lastGoodLife {
+	if known && set.err != nil && clock.Age(now, set.good) < lastGoodLife {
 		return key, nil
 	}
 	select {

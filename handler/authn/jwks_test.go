@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"secureapi/handler/clock/clocktest"
 	"secureapi/handler/fuzzcheck"
 )
 
@@ -169,6 +170,28 @@ func TestARemovedKeyStopsWithTheNextRefresh(t *testing.T) {
 	a.pass(staleAfter)
 	if _, err := j.Key(t.Context(), testTenant, "k1"); !errors.Is(err, ErrUnknownKey) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A key that was taken away while this process was frozen does not serve on by
+// the time that the process has missed.
+func TestARemovedKeyDoesNotOutliveAFreeze(t *testing.T) {
+	a := newAuthority(t)
+	a.now = time.Now()
+	a.serve(http.StatusOK, keySetOf(t, "k1", "k2"))
+	j := a.source()
+	if _, err := j.Key(t.Context(), testTenant, "k1"); err != nil {
+		t.Fatal(err)
+	}
+	a.serve(http.StatusOK, keySetOf(t, "k2"))
+	a.now = clocktest.Frozen(a.now, staleAfter)
+	if _, err := j.Key(t.Context(), testTenant, "k1"); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("got %v", err)
+	}
+	a.serve(http.StatusServiceUnavailable, "")
+	a.now = clocktest.Frozen(a.now, lastGoodLife)
+	if _, err := j.Key(t.Context(), testTenant, "k2"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a day later: %v", err)
 	}
 }
 

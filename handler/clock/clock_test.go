@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"secureapi/handler/clock"
+	"secureapi/handler/clock/clocktest"
 )
 
 func TestAgeIsTheFurtherClocks(t *testing.T) {
@@ -15,7 +16,7 @@ func TestAgeIsTheFurtherClocks(t *testing.T) {
 		want time.Duration
 	}{
 		"both clocks":                      {started.Add(time.Minute), time.Minute},
-		"frozen: only the wall clock went": {started.Round(0).Add(10 * time.Minute), 10 * time.Minute},
+		"frozen: only the wall clock went": {clocktest.Frozen(started, 10*time.Minute), 10 * time.Minute},
 		"both back":                        {started.Add(-time.Minute), -time.Minute},
 	} {
 		if got := clock.Age(c.now, started); got != c.want {

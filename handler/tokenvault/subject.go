@@ -95,7 +95,7 @@ func (c *subjects) share() (float64, bool) {
 }
 
 func (c *subjects) aged(s *subject) bool {
-	age := c.now().Sub(s.read)
+	age := clock.Age(c.now(), s.read)
 	return age < 0 || age >= subjectLife
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"secureapi/handler/clock/clocktest"
 	"secureapi/handler/keyring"
 	"secureapi/handler/memstore"
 	"secureapi/handler/memvault"
@@ -114,5 +115,24 @@ func TestAKeyOfAYoungerGenerationIsLookedFor(t *testing.T) {
 				t.Error("an outage is called tampering")
 			}
 		})
+	}
+}
+
+// An erasure calls values inaccessible when no process can have the key any
+// more: one that was frozen meanwhile must not have it when it thaws.
+func TestASubjectKeyDoesNotOutliveAFreeze(t *testing.T) {
+	now := time.Now()
+	cache, err := newSubjects(func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache.put(&subject{tenant: subjectTenant, hash: subjectHash, read: now})
+	now = clocktest.Frozen(now, subjectLife-time.Second)
+	if cache.get(subjectTenant, subjectHash) == nil {
+		t.Fatal("the key is gone before its time")
+	}
+	now = clocktest.Frozen(now, time.Second)
+	if cache.get(subjectTenant, subjectHash) != nil {
+		t.Error("the key outlives its time in a process that was frozen")
 	}
 }
