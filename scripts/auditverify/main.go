@@ -3,9 +3,9 @@
 //
 //	go run ./scripts/auditverify -key sign.pem DIR
 //
-// DIR holds rows.ndjson, one row of table "audit" a line ({"partition","key",
-// "body" in base64,"attributes"}), and checkpoints/, the blobs of the write-once
-// container by name. A checkpoint that was kept elsewhere may stand beside them
+// DIR is what `go run ./scripts/vaultbackup log` wrote: rows.ndjson, one row of
+// table "audit" a line ({"partition","key","body" in base64,"attributes"}), and
+// checkpoints/, the blobs of the write-once container by name. A checkpoint that was kept elsewhere may stand beside them
 // under another name, and is held against them. -key names a file with a public
 // key of the vault's key "sign", as PEM or JWK, once for each version; take them
 // from the vault, not from who gives the export:

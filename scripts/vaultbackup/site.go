@@ -23,14 +23,6 @@ type site struct {
 	signer  keyring.Signer
 }
 
-func newSite(o options, t *azure.Transport) (*site, error) {
-	identity, err := o.identity.Credential(t)
-	if err != nil {
-		return nil, err
-	}
-	return openSite(o, t, identity)
-}
-
 func openSite(o options, t *azure.Transport, identity azcore.TokenCredential) (*site, error) {
 	s := &site{tables: map[string]*tables.Store{}}
 	for account, names := range map[string][]string{
