@@ -155,7 +155,7 @@ func TestTheContractHasEveryRoute(t *testing.T) {
 // functionRoute is the route of functions/<name>/function.json.
 func functionRoute(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../../functions", filepath.Base(name), "function.json"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "functions", filepath.Base(name), "function.json"))
 	if err != nil {
 		t.Error(err)
 		return ""

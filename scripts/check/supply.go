@@ -37,12 +37,12 @@ func secrets(ctx context.Context, out io.Writer) error {
 
 // sbom makes the bill of materials as a release does, and holds it against what
 // the deployed binary says of itself: a bill that lacks a module hides it.
-func sbom(ctx context.Context, out io.Writer) error {
+func sbom(ctx context.Context, out io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "secureapi-sbom-")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	bill, binary := filepath.Join(dir, "sbom.cdx.json"), filepath.Join(dir, "handler")
 	write := exec.CommandContext(ctx, "make", "--no-print-directory", "sbom", "SBOM="+bill) // #nosec G204 -- a folder of its own making
 	write.Stdout, write.Stderr = out, out

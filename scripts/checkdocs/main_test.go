@@ -23,7 +23,7 @@ func TestThisRepository(t *testing.T) {
 // TestTheObligationsAreMet: no list of requirements is without its document.
 func TestTheObligationsAreMet(t *testing.T) {
 	for _, list := range obligations {
-		if _, err := os.Stat(filepath.Join("../..", filepath.FromSlash(list.document))); err != nil || len(list.rows) < 10 {
+		if _, err := os.Stat(filepath.Join("..", "..", filepath.FromSlash(list.document))); err != nil || len(list.rows) < 10 {
 			t.Errorf("%d requirements: %v", len(list.rows), err)
 		}
 	}

@@ -37,7 +37,11 @@ func (docs documents) records() (problems []string) {
 		if want := padded(strconv.Itoa(next)); m[1] != want {
 			problems = append(problems, fmt.Sprintf("%s: its number is not the next one, %s", name, want))
 		}
-		number, _ := strconv.Atoi(m[1]) // four digits
+		number, err := strconv.Atoi(m[1])
+		if err != nil {
+			problems = append(problems, name+": its number cannot be read")
+			continue
+		}
 		next = number + 1
 		if title := fmt.Sprintf("# %d. ", number); len(d.prose) == 0 || !strings.HasPrefix(d.prose[0].text, title) {
 			problems = append(problems, fmt.Sprintf("%s: does not begin with %q", name, title))
