@@ -91,7 +91,7 @@ func (s *Imports) visit(ctx context.Context, kind string, d operation.Due, do fu
 	o, err := s.read(ctx, d.Tenant, d.Operation)
 	if errors.Is(err, operation.ErrNotFound) {
 		// Listed, and then never written.
-		return s.due.Remove(ctx, kind, d.Tenant, d.Operation)
+		return s.due.Drop(ctx, kind, d)
 	}
 	if err != nil {
 		return err

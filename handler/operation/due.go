@@ -33,6 +33,8 @@ func NewDueList(store Store, keys Keys, now clock.Clock) *DueList {
 type Due struct {
 	Tenant    string
 	Operation string
+
+	version string
 }
 
 type dueBody struct {
@@ -41,6 +43,42 @@ type dueBody struct {
 
 // Add puts an operation on the list; it may be there already.
 func (l *DueList) Add(ctx context.Context, kind, tenant, id string) error {
+	err := l.write(ctx, kind, tenant, id, rowstore.Insert, "")
+	if errors.Is(err, rowstore.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// maxAnnounced bounds the tries of an Announce that others get in front of.
+const maxAnnounced = 5
+
+// Announce puts an operation on the list that is about to be written. Where it
+// is there already, from a call that died, it is listed anew, as of now: no Each
+// and no Drop of before the operation was there may take it off.
+func (l *DueList) Announce(ctx context.Context, kind, tenant, id string) error {
+	key := l.place(kind, tenant, id).Key
+	for range maxAnnounced {
+		err := l.write(ctx, kind, tenant, id, rowstore.Insert, "")
+		if !errors.Is(err, rowstore.ErrExists) {
+			return err
+		}
+		row, err := l.store.Get(ctx, duePartition, key)
+		if errors.Is(err, rowstore.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading due row: %w", err)
+		}
+		err = l.write(ctx, kind, tenant, id, rowstore.Replace, row.Version)
+		if !errors.Is(err, rowstore.ErrChanged) && !errors.Is(err, rowstore.ErrNotFound) {
+			return err
+		}
+	}
+	return fmt.Errorf("listing operation as due: %w", rowstore.ErrUnavailable)
+}
+
+func (l *DueList) write(ctx context.Context, kind, tenant, id string, action rowstore.Action, version string) error {
 	keys, err := l.keys.ForWrite(ctx)
 	if err != nil {
 		return err
@@ -51,13 +89,19 @@ func (l *DueList) Add(ctx context.Context, kind, tenant, id string) error {
 		return err
 	}
 	_, err = l.store.Apply(ctx, duePartition, []rowstore.Mutation{{
-		Action: rowstore.Insert,
-		Row:    rowstore.Row{Partition: duePartition, Key: place.Key, Body: body},
+		Action: action,
+		Row:    rowstore.Row{Partition: duePartition, Key: place.Key, Body: body, Version: version},
 	}})
-	if err != nil && !errors.Is(err, rowstore.ErrExists) {
+	if err != nil {
 		return fmt.Errorf("listing operation as due: %w", err)
 	}
 	return nil
+}
+
+// Drop takes an entry off the list as Each gave it: not where it was announced
+// again meanwhile. It is for an operation that is not there.
+func (l *DueList) Drop(ctx context.Context, kind string, d Due) error {
+	return l.remove(ctx, l.place(kind, d.Tenant, d.Operation).Key, d.version)
 }
 
 // Remove takes an operation off the list; it may be off already.
@@ -70,9 +114,13 @@ func (l *DueList) Remove(ctx context.Context, kind, tenant, id string) error {
 	if err != nil {
 		return fmt.Errorf("reading due row: %w", err)
 	}
-	_, err = l.store.Apply(ctx, duePartition, []rowstore.Mutation{{
+	return l.remove(ctx, place.Key, row.Version)
+}
+
+func (l *DueList) remove(ctx context.Context, key, version string) error {
+	_, err := l.store.Apply(ctx, duePartition, []rowstore.Mutation{{
 		Action: rowstore.Delete,
-		Row:    rowstore.Row{Partition: duePartition, Key: place.Key, Version: row.Version},
+		Row:    rowstore.Row{Partition: duePartition, Key: key, Version: version},
 	}})
 	if err != nil && !errors.Is(err, rowstore.ErrNotFound) && !errors.Is(err, rowstore.ErrChanged) {
 		return fmt.Errorf("removing due row: %w", err)
@@ -106,7 +154,7 @@ func (l *DueList) Each(
 			if l.now().Sub(body.Since) < minAge {
 				continue
 			}
-			if err := visit(Due{Tenant: tenant, Operation: id}); err != nil {
+			if err := visit(Due{Tenant: tenant, Operation: id, version: row.Version}); err != nil {
 				return err
 			}
 		}

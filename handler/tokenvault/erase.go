@@ -132,7 +132,14 @@ func (e *Erasures) Erase(ctx context.Context, p authz.Principal, subject, reason
 // record writes the operation, or reads the one that is there. It is on the
 // due list before, so that no crash leaves an erasure that nobody continues.
 func (e *Erasures) record(ctx context.Context, o *erasureOp) (*erasureOp, error) {
-	if err := e.due.Add(ctx, ErasureKind, o.Tenant, o.ID); err != nil {
+	there, err := e.ops.Get(ctx, o.Tenant, o.ID)
+	if err == nil {
+		return there, e.due.Add(ctx, ErasureKind, o.Tenant, o.ID)
+	}
+	if !errors.Is(err, operation.ErrNotFound) {
+		return nil, err
+	}
+	if err := e.due.Announce(ctx, ErasureKind, o.Tenant, o.ID); err != nil {
 		return nil, err
 	}
 	if err := e.ops.Create(ctx, o); err != nil {

@@ -461,3 +461,72 @@ func TestNoKeyIsUsedBeyondItsLife(t *testing.T) {
 		t.Error("the reveal had no entry")
 	}
 }
+
+// A first call lists the erasure and dies before it is written. The caller tries
+// again while a sweep, which has looked in vain for it, is about to take it off
+// the list. What is then recorded must be swept.
+func TestAnErasureAskedForAgainStaysOnTheList(t *testing.T) {
+	written := func(m []rowstore.Mutation) bool { return m[0].Row.Partition != "due" }
+	for name, meet := range map[string]func(w *world, again, sweep func()){
+		"the caller amid the sweep": func(w *world, again, sweep func()) {
+			retry := func() {
+				w.operations.OnApply(nil)
+				w.operations.OnRead(nil)
+				again()
+			}
+			w.operations.OnRead(func(partition, key string) error {
+				if partition == "due" && key != "" {
+					retry()
+				}
+				return nil
+			})
+			w.operations.OnApply(func(m []rowstore.Mutation) (bool, error) {
+				if m[0].Action == rowstore.Delete && !written(m) {
+					retry()
+				}
+				return true, nil
+			})
+			sweep()
+		},
+		"the sweep amid the call": func(w *world, again, sweep func()) {
+			w.operations.OnApply(func(m []rowstore.Mutation) (bool, error) {
+				if written(m) {
+					w.operations.OnApply(nil)
+					sweep()
+				}
+				return true, nil
+			})
+			again()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.process(t)
+			tokenize(t, p, "", email("anna@example.com", "c-1"))
+			w.operations.OnApply(func(m []rowstore.Mutation) (bool, error) {
+				if written(m) {
+					return false, rowstore.ErrUnavailable
+				}
+				return true, nil
+			})
+			if _, err := p.erasures.Erase(t.Context(), who(authz.PrivacyOfficer), "c-1", caseID); err == nil {
+				t.Fatal("the erasure was recorded")
+			}
+			w.later(3 * time.Minute)
+			id, swept := "", false
+			meet(w, func() { id = erase(t, p, "c-1").ID }, func() {
+				swept = true
+				if err := p.erasures.Sweep(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if id == "" || !swept {
+				t.Fatal("the two did not meet")
+			}
+			w.finish(t, p, id)
+			if left := w.leftovers(); len(left) != 0 {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}

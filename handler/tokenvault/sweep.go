@@ -69,7 +69,7 @@ func (e *Erasures) Sweep(ctx context.Context) error {
 	err := e.due.Each(ctx, ErasureKind, settle, func(d operation.Due) error {
 		one, cancel := context.WithTimeout(ctx, sweepBudget)
 		defer cancel()
-		if err := e.proceed(one, d.Tenant, d.Operation); err != nil {
+		if err := e.proceed(one, d); err != nil {
 			problems = append(problems, fmt.Errorf("erasure %s: %w", d.Operation, err))
 		}
 		return ctx.Err()
@@ -81,10 +81,11 @@ func (e *Erasures) Sweep(ctx context.Context) error {
 }
 
 // proceed takes an erasure as far as it goes now.
-func (e *Erasures) proceed(ctx context.Context, tenant, id string) error {
+func (e *Erasures) proceed(ctx context.Context, d operation.Due) error {
+	tenant, id := d.Tenant, d.Operation
 	o, err := e.ops.Get(ctx, tenant, id)
 	if errors.Is(err, operation.ErrNotFound) {
-		return e.due.Remove(ctx, ErasureKind, tenant, id) // listed, and then never written
+		return e.due.Drop(ctx, ErasureKind, d) // listed, and then never written
 	}
 	p := authz.System(eraseJob, tenant, id, authz.ErasuresRun)
 	if err != nil {
