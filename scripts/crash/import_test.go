@@ -34,6 +34,7 @@ type operation struct {
 // import; meanwhile a caller tokenizes single values. What was acknowledged is
 // there afterwards, once.
 func TestKilledInTheMiddleOfAnImportNothingIsLostOrDoubled(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	s.startHost(t)
 	s.signIn(t, "writer", "revealer")

@@ -203,22 +203,29 @@ func (s *system) children(t *testing.T) map[int]string {
 // waits until the host has started another.
 func (s *system) killHandler(t *testing.T) {
 	t.Helper()
-	handler := func() int {
-		for pid, name := range s.children(t) {
-			if name == "handler" {
-				return pid
-			}
+	s.kill(t, s.handler(t))
+}
+
+// handler is the process of the handler that runs.
+func (s *system) handler(t *testing.T) int {
+	t.Helper()
+	for pid, name := range s.children(t) {
+		if name == "handler" {
+			return pid
 		}
-		return 0
 	}
-	old := handler()
-	if old == 0 {
+	return 0
+}
+
+func (s *system) kill(t *testing.T, handler int) {
+	t.Helper()
+	if handler == 0 {
 		t.Fatal("no handler runs")
 	}
-	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(handler, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	s.until(t, "another handler", func() bool { pid := handler(); return pid != 0 && pid != old })
+	s.until(t, "another handler", func() bool { pid := s.handler(t); return pid != 0 && pid != handler })
 }
 
 func (s *system) until(t *testing.T, what string, met func() bool) {
@@ -298,19 +305,38 @@ func (s *system) call(t *testing.T, method, path, persona string, request, into 
 // tokenRows counts the token rows in table records.
 func (s *system) tokenRows(t *testing.T) int {
 	t.Helper()
+	return len(s.records(t, "t"))
+}
+
+// record is what stands outside of a sealed row's envelope.
+type record struct {
+	Key    string `json:"RowKey"`
+	ETag   string `json:"odata.etag"`
+	Erased string // not empty on a tombstone
+}
+
+// records are the rows of table records of one kind: t for tokens, m for the
+// members of subjects, s for the heads of subjects.
+func (s *system) records(t *testing.T, kind string) (all []record) {
+	t.Helper()
 	table, err := aztables.NewClient(stack.Endpoint(stack.DataAccount, "table")+"/records", s.Credential(),
 		&aztables.ClientOptions{ClientOptions: s.ClientOptions()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	filter, columns := "RowKey ge 't|' and RowKey lt 't~'", "RowKey"
-	rows := 0
-	for pager := table.NewListEntitiesPager(&aztables.ListEntitiesOptions{Filter: &filter, Select: &columns}); pager.More(); {
+	filter := "RowKey ge '" + kind + "|' and RowKey lt '" + kind + "~'"
+	for pager := table.NewListEntitiesPager(&aztables.ListEntitiesOptions{Filter: &filter}); pager.More(); {
 		page, err := pager.NextPage(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows += len(page.Entities)
+		for _, entity := range page.Entities {
+			var r record
+			if err := json.Unmarshal(entity, &r); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, r)
+		}
 	}
-	return rows
+	return all
 }
