@@ -1,126 +1,93 @@
-// Command auditverify checks an export of the audit log offline, with public keys
-// alone, and says what is wrong and where.
+// Command auditverify copies the audit log out of its account, and checks such an
+// export offline, with public keys alone: it says what is wrong and where.
 //
-//	go run ./scripts/auditverify -key sign.pem DIR
+//	go run ./scripts/auditverify export -account NAME -vault https://NAME.vault.azure.net DIR
+//	go run ./scripts/auditverify [verify] -key DIR/sign.pem DIR
 //
-// DIR is what `go run ./scripts/vaultbackup log` wrote: rows.ndjson, one row of
-// table "audit" a line ({"partition","key","body" in base64,"attributes"}), and
-// checkpoints/, the blobs of the write-once container by name. A checkpoint that was kept elsewhere may stand beside them
-// under another name, and is held against them. -key names a file with a public
-// key of the vault's key "sign", as PEM or JWK, once for each version; take them
-// from the vault, not from who gives the export:
+// DIR holds rows.ndjson, one row of table "audit" a line ({"partition","key",
+// "body" in base64,"attributes"}), and checkpoints/, the blobs of the write-once
+// container by name. A checkpoint that was kept elsewhere may be put beside them
+// under another name, and is held against them. export needs the rights of role
+// "Vault auditor", only reads, and takes an empty folder.
+//
+// -key names a file with public keys of the vault's key "sign", as PEM or JWK.
+// export with -vault writes DIR/sign.pem, of every enabled version. Trust it as
+// far as whoever made the export: one that somebody else hands over is checked
+// with keys that you take from the vault yourself, by an export of your own or by
 //
 //	az keyvault key download --vault-name <vault> --name sign --file sign.pem
 //
-// Exit code 0: everything holds. 1: something does not; a line each says what.
-// 2: the check could not be made.
+// Exit code 0: done, or everything holds. 1: something does not hold; a line each
+// says what. 2: the export or the check could not be made.
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
-	"encoding/pem"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-
-	"secureapi/scripts/auditverify/verify"
+	"os/signal"
+	"syscall"
 )
+
+const usage = `usage:
+  auditverify export -account <audit storage account> [-vault https://<name>.vault.azure.net] DIR
+  auditverify [verify] -key <file> DIR
+auditverify <command> -h tells the flags`
 
 const (
 	exitFindings = 1
 	exitUnable   = 2
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+// world is what a command takes from the process.
+type world struct {
+	getenv    func(string) string
+	out, errs io.Writer
+}
 
-// keyFiles is the flag that may stand several times.
-type keyFiles []*ecdsa.PublicKey
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], world{os.Getenv, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
 
-func (*keyFiles) String() string { return "" }
+// errFlags: package flag has said why.
+var errFlags = errors.New("flags")
 
-func (k *keyFiles) Set(name string) error {
-	text, err := os.ReadFile(name) // #nosec G304 -- the caller names the file
-	if err != nil {
-		return fmt.Errorf("reading the key: %w", err)
-	}
-	key, err := publicKey(text)
-	if err != nil {
+func parse(flags *flag.FlagSet, args []string) error {
+	err := flags.Parse(args)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return err
 	}
-	*k = append(*k, key)
-	return nil
+	return fmt.Errorf("%w: %w", errFlags, err)
 }
 
-func run(args []string, stdout, stderr io.Writer) int {
-	unable := func(err error) int {
-		_, _ = fmt.Fprintln(stderr, "auditverify:", err)
-		return exitUnable
+func run(ctx context.Context, args []string, w world) (code int) {
+	command := "verify"
+	if len(args) > 0 && (args[0] == "export" || args[0] == "verify") {
+		command, args = args[0], args[1:]
 	}
-	flags := flag.NewFlagSet("auditverify", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	var keys keyFiles
-	flags.Var(&keys, "key", "file with a public key, PEM or JWK; once for each")
-	if err := flags.Parse(args); err != nil {
-		return exitUnable // flag has said why
+	flags := flag.NewFlagSet("auditverify "+command, flag.ContinueOnError)
+	flags.SetOutput(w.errs)
+	var err error
+	if command == "export" {
+		err = copyOut(ctx, flags, args, w)
+	} else {
+		code, err = check(flags, args, w)
 	}
-	if flags.NArg() != 1 || len(keys) == 0 {
-		return unable(errors.New("one folder and at least one -key are needed"))
-	}
-	archive, err := verify.Read(flags.Arg(0))
-	if err != nil {
-		return unable(err)
-	}
-	report := verify.Verify(archive, keys...)
-	for _, f := range report.Findings {
-		if _, err := fmt.Fprintln(stdout, f); err != nil {
-			return unable(err)
-		}
-	}
-	_, err = fmt.Fprintf(stdout, "%d sealed entries, %d signed checkpoints up to size %d, %d findings\n",
-		report.Entries, report.Checkpoints, report.Size, len(report.Findings))
 	switch {
-	case err != nil:
-		return unable(err)
-	case len(report.Findings) > 0:
-		return exitFindings
-	default:
+	case errors.Is(err, flag.ErrHelp):
 		return 0
+	case errors.Is(err, errFlags):
+		return exitUnable
+	case err != nil:
+		_, _ = fmt.Fprintln(w.errs, "auditverify:", err)
+		return exitUnable
+	default:
+		return code
 	}
-}
-
-var errKey = errors.New("not a public key on P-256, as PEM or JWK")
-
-func publicKey(text []byte) (*ecdsa.PublicKey, error) {
-	if block, _ := pem.Decode(text); block != nil {
-		parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
-		key, ok := parsed.(*ecdsa.PublicKey)
-		if err != nil || !ok || key.Curve != elliptic.P256() {
-			return nil, errKey
-		}
-		return key, nil
-	}
-	var jwk struct {
-		Curve string `json:"crv"`
-		X     string `json:"x"`
-		Y     string `json:"y"`
-	}
-	if json.Unmarshal(text, &jwk) != nil || jwk.Curve != "P-256" {
-		return nil, errKey
-	}
-	x, xErr := base64.RawURLEncoding.DecodeString(jwk.X)
-	y, yErr := base64.RawURLEncoding.DecodeString(jwk.Y)
-	if xErr != nil || yErr != nil || len(x) != 32 || len(y) != 32 {
-		return nil, errKey
-	}
-	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append(append([]byte{4}, x...), y...))
-	if err != nil {
-		return nil, errKey
-	}
-	return key, nil
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,6 +76,26 @@ func files(t *testing.T, withCheckpoint bool) (dir, pemFile, jwkFile string) {
 	return dir, pemFile, jwkFile
 }
 
+func with(args []string, more ...string) []string { return slices.Concat(args, more) }
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func write(t *testing.T, name string, text []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func noEnv(string) string { return "" }
+
 func TestExitCodes(t *testing.T) {
 	empty, emptyPEM, emptyJWK := files(t, false)
 	bad, badPEM, badJWK := files(t, true)
@@ -82,26 +103,45 @@ func TestExitCodes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(unreadable, "rows.ndjson"), []byte("{\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	both, more := filepath.Join(t.TempDir(), "both.pem"), filepath.Join(t.TempDir(), "more.pem")
+	two := slices.Concat(read(t, emptyPEM), read(t, badPEM))
+	write(t, both, two)
+	write(t, more, append(two, "and more"...))
+	account := []string{"export", "-account", "acme", "-credential"}
 	for name, tt := range map[string]struct {
 		args         []string
 		code         int
 		stdout, errs string
 	}{
-		"holds, by PEM":     {[]string{"-key", emptyPEM, empty}, 0, "0 findings", ""},
-		"holds, by JWK":     {[]string{"-key", emptyJWK, empty}, 0, "0 findings", ""},
-		"finding, by PEM":   {[]string{"-key", badPEM, bad}, 1, "tail_truncated: checkpoint of size 1", ""},
-		"finding, by JWK":   {[]string{"-key", badJWK, bad}, 1, "tail_truncated: checkpoint of size 1", ""},
-		"another key":       {[]string{"-key", emptyPEM, bad}, 1, "checkpoint_forged: checkpoint of size 1", ""},
-		"no key":            {[]string{empty}, 2, "", "-key"},
-		"no folder":         {[]string{"-key", emptyPEM}, 2, "", "folder"},
-		"folder is missing": {[]string{"-key", emptyPEM, empty + "x"}, 2, "", "reading the export"},
-		"not an export":     {[]string{"-key", unreadablePEM, unreadable}, 2, "", "line 1"},
-		"key is no key":     {[]string{"-key", filepath.Join(empty, "rows.ndjson"), empty}, 2, "", "not a public key"},
-		"key is missing":    {[]string{"-key", empty + "/none", empty}, 2, "", "reading the key"},
+		"export, no folder":      {[]string{"export", "-account", "acme"}, 2, "", "one folder"},
+		"export, no account":     {[]string{"export", empty + "x"}, 2, "", "-account"},
+		"export, not empty":      {with(account, "azure-cli", empty), 2, "", "not empty"},
+		"export, on a file":      {with(account, "azure-cli", emptyPEM), 2, "", "looking at the folder"},
+		"export, by a secret":    {with(account, "client-secret", empty+"x"), 2, "", "no such kind"},
+		"export, not a vault":    {with(account, "azure-cli", "-vault", "http://v", empty+"x"), 2, "", "endpoints"},
+		"export, not a key":      {with(account, "azure-cli", "-vault", "https://v.example", "-sign-name", "a/b", empty+"x"), 2, "", "not a key name"},
+		"export, not an account": {[]string{"export", "-account", "a/b", empty + "x"}, 2, "", "endpoints"},
+		"export, help":           {[]string{"export", "-h"}, 0, "", "-sign-name"},
+		"holds, by PEM":          {[]string{"-key", emptyPEM, empty}, 0, "0 findings", ""},
+		"holds, by JWK":          {[]string{"-key", emptyJWK, empty}, 0, "0 findings", ""},
+		"finding, by PEM":        {[]string{"-key", badPEM, bad}, 1, "tail_truncated: checkpoint of size 1", ""},
+		"finding, by JWK":        {[]string{"-key", badJWK, bad}, 1, "tail_truncated: checkpoint of size 1", ""},
+		"another key":            {[]string{"-key", emptyPEM, bad}, 1, "checkpoint_forged: checkpoint of size 1", ""},
+		"verify, by name":        {[]string{"verify", "-key", emptyPEM, empty}, 0, "0 findings", ""},
+		"several in a file":      {[]string{"-key", both, bad}, 1, "tail_truncated: checkpoint of size 1", ""},
+		"more than keys":         {[]string{"-key", more, bad}, 2, "", "not public keys"},
+		"help":                   {[]string{"-h"}, 0, "", "-key"},
+		"no such flag":           {[]string{"-keys", emptyPEM, empty}, 2, "", "not defined: -keys"},
+		"no key":                 {[]string{empty}, 2, "", "-key"},
+		"no folder":              {[]string{"-key", emptyPEM}, 2, "", "folder"},
+		"folder is missing":      {[]string{"-key", emptyPEM, empty + "x"}, 2, "", "reading the export"},
+		"not an export":          {[]string{"-key", unreadablePEM, unreadable}, 2, "", "line 1"},
+		"key is no key":          {[]string{"-key", filepath.Join(empty, "rows.ndjson"), empty}, 2, "", "not public keys"},
+		"key is missing":         {[]string{"-key", empty + "/none", empty}, 2, "", "reading the key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			code := run(tt.args, &stdout, &stderr)
+			code := run(t.Context(), tt.args, world{noEnv, &stdout, &stderr})
 			if code != tt.code || !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.errs) {
 				t.Errorf("code %d, said %q and %q", code, stdout.String(), stderr.String())
 			}

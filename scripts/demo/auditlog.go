@@ -12,7 +12,15 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"secureapi/handler/audit"
+	"secureapi/handler/azure/tables"
+	"secureapi/scripts/auditverify/export"
+	"secureapi/scripts/auditverify/verify"
 	"secureapi/scripts/devstack/entra"
+	"secureapi/scripts/devstack/stack"
 )
 
 // event is what the demo reads of an audit entry.
@@ -171,7 +179,7 @@ func (d *demo) checkpointScene() scene {
 	return scene{
 		"The log is sealed",
 		`Each minute a timer function verifies what was added to the log since the last checkpoint, and writes the next
-		one. It runs here at once.`,
+		one. It runs here at once. Then the log is taken out of its account, and checked without the handler.`,
 		d.runCheckpoint,
 	}
 }
@@ -210,5 +218,40 @@ func (d *demo) runCheckpoint(ctx context.Context) error {
 		return errors.New("the checkpoint covers no more than the one before")
 	}
 	d.show.checked("checkpoint %d covers %d entries, %d more than the one before", now.Number, now.Entries, now.Entries-before.Entries)
+	return d.verifyExport(ctx, now)
+}
+
+// verifyExport takes the log out of its account and checks it as an auditor
+// does: without the handler, by the vault's public keys.
+func (d *demo) verifyExport(ctx context.Context, sealed checkpoint) error {
+	env := d.info.HandlerEnv
+	options := azcore.ClientOptions{Transport: d.client, Telemetry: policy.TelemetryOptions{Disabled: true}}
+	service, err := tables.NewService(stack.Endpoint(env["AUDIT_STORAGE_ACCOUNT"], "table"), appIdentity{d}, options)
+	if err != nil {
+		return err
+	}
+	table, err := service.Table("audit")
+	if err != nil {
+		return err
+	}
+	keys, err := export.ReadKeys(ctx, d.info.VaultURL, env["KEY_SIGN_NAME"], appIdentity{d}, options)
+	if err != nil {
+		return err
+	}
+	// The blob comes a moment after the row that the API tells of.
+	var archive verify.Archive
+	if err := d.until(ctx, "the signed checkpoint", func() (_ bool, err error) {
+		archive, err = export.Export(ctx, table, stack.Endpoint(env["AUDIT_STORAGE_ACCOUNT"], "blob")+"/"+audit.Container, appIdentity{d}, options)
+		published := slices.Collect(maps.Keys(archive.Notes)) // by size, all names of one length
+		return len(published) > 0 && slices.Max(published) >= audit.BlobName(sealed.Entries), err
+	}); err != nil {
+		return err
+	}
+	report := verify.Verify(archive, keys.Public...)
+	if len(report.Findings) > 0 {
+		return fmt.Errorf("the exported log does not verify: %s", report.Findings[0])
+	}
+	d.show.checked("exported and checked by public keys alone, as scripts/auditverify does: %d sealed entries, signed up to %d, no finding",
+		report.Entries, report.Size)
 	return nil
 }

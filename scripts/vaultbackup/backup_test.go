@@ -35,8 +35,6 @@ type world struct {
 	stack *stack.Stack
 	site  *site
 	o     options
-	// transport is what the site's clients stand on.
-	transport *azure.Transport
 	// missing is a table that is not there.
 	missing *tables.Store
 }
@@ -59,7 +57,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(transport.Close)
 	dir := t.TempDir()
-	w := &world{stack: s, transport: transport, o: options{
+	w := &world{stack: s, o: options{
 		dir: filepath.Join(dir, "values"), keys: filepath.Join(dir, "keys"), account: s.DataAccount(), audit: stack.AuditAccount,
 		suffix: stack.Suffix, vault: env["KEY_VAULT_URL"], wrapName: env["KEY_WRAP_NAME"], signName: env["KEY_SIGN_NAME"],
 		tenants: entra.HomeTenant, retention: tokenvault.MinRetention,

@@ -5,8 +5,6 @@
 //	vaultbackup verify   checks the files against the manifest, offline
 //	vaultbackup restore  writes them into empty tables, then erases again whom the
 //	                     register names, and only then opens the vault
-//	vaultbackup log      copies the audit log and its published checkpoints for
-//	                     auditverify; it takes an auditor's rights and no more
 //
 // Rows are copied sealed as they are; nothing is decrypted. Subject heads and
 // keyring go to a folder of their own (-keys): kept under another custody, and
@@ -42,7 +40,6 @@ const usage = `usage:
   vaultbackup export  -dir DIR -keys DIR -account NAME -audit-account NAME
   vaultbackup verify  -dir DIR -keys DIR [-sha256 HEX]
   vaultbackup restore -dir DIR -keys DIR -sha256 HEX -account NAME -audit-account NAME -vault URL -tenants GUID,...
-  vaultbackup log     -dir DIR -audit-account NAME
 vaultbackup <command> -h tells the flags`
 
 // options are what the flags say.
@@ -93,9 +90,6 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	if err != nil {
 		return err
 	}
-	if args[0] == "log" {
-		return exportLog(ctx, o, transport, identity, out)
-	}
 	s, err := openSite(o, transport, identity)
 	if err != nil {
 		return err
@@ -139,7 +133,6 @@ func parse(args []string, getenv func(string) string, out io.Writer) (options, e
 	needed := map[string][]string{
 		"verify": {o.dir, o.keys}, "export": {o.dir, o.keys, o.account, o.audit},
 		"restore": {o.dir, o.keys, o.digest, o.account, o.audit, o.vault, o.tenants},
-		"log":     {o.dir, o.audit},
 	}[args[0]]
 	if needed == nil || flags.NArg() > 0 {
 		return options{}, errors.New(usage)
