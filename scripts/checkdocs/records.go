@@ -34,13 +34,9 @@ func (docs documents) records() (problems []string) {
 			problems = append(problems, name+": a decision record is named 0001-what-it-decides.md")
 			continue
 		}
-		if want := padded(strconv.Itoa(next)); m[1] != want {
-			problems = append(problems, fmt.Sprintf("%s: its number is not the next one, %s", name, want))
-		}
 		number, err := strconv.Atoi(m[1])
-		if err != nil {
-			problems = append(problems, name+": its number cannot be read")
-			continue
+		if err != nil || number != next {
+			problems = append(problems, fmt.Sprintf("%s: its number is not the next one, %04d", name, next))
 		}
 		next = number + 1
 		if title := fmt.Sprintf("# %d. ", number); len(d.prose) == 0 || !strings.HasPrefix(d.prose[0].text, title) {
