@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -501,5 +502,41 @@ func TestUnsealedEntriesAreTold(t *testing.T) {
 	}
 	if err := l.Close(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An entry leads to the request log's lines of its call, by the id that this
+// system drew. The client's own, which can be any 16 bytes, is not in it.
+func TestEntriesNameTheirCall(t *testing.T) {
+	const trace = "41111111111111110000000000000000"
+	store := memstore.New()
+	l := newLog(t, store)
+	ctx := telemetry.WithTrace(t.Context(), "00-"+trace+"-b7ad6b7169203331-01")
+	if telemetry.TraceID(ctx) != trace {
+		t.Fatal("the client's trace is not taken up")
+	}
+	for range 2 {
+		ticket, err := l.Authorise(ctx, entry("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticket.Completed(nil)
+		ticket.Failed("late")
+	}
+	if err := errors.Join(l.Deny(ctx, entry("b")), l.Alarm(ctx, entry("c")), l.Outcome(ctx, entry("d")), l.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, row := range store.All() {
+		if !strings.HasPrefix(row.Key, "e|") {
+			continue
+		}
+		seen++
+		if body := string(row.Body); !strings.Contains(body, `"spanId":"`+telemetry.SpanID(ctx)+`"`) || strings.Contains(body, trace) {
+			t.Errorf("entry %s", body)
+		}
+	}
+	if seen != 9 {
+		t.Errorf("%d entries", seen)
 	}
 }

@@ -26,7 +26,7 @@ func TestStoredEntriesAreCanonical(t *testing.T) {
 		draw := func(name string) string { return text.Draw(r, name) }
 		e := audit.Entry{
 			Action: draw("action"), Purpose: draw("purpose"), Reason: draw("reason"), ReasonCode: draw("reason code"),
-			Operation: draw("operation"), TraceID: draw("trace"), Phase: audit.Completed,
+			Operation: draw("operation"), SpanID: draw("span"), Phase: audit.Completed,
 			Count: rapid.IntRange(0, 1<<53-1).Draw(r, "count"),
 			Actor: audit.Actor{
 				Kind: draw("kind"), Tenant: draw("tenant"), ID: draw("id"), Client: draw("client"), TokenID: draw("token"),

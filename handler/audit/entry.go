@@ -26,6 +26,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -82,9 +83,11 @@ type Entry struct {
 	Reason          string    `json:"reason,omitzero"`
 	ReasonCode      string    `json:"reasonCode,omitzero"`
 	// Salt keeps a leaf's hash from confirming a guess of its content.
-	Salt    string    `json:"salt"`
-	Time    time.Time `json:"time"`
-	TraceID string    `json:"traceId,omitzero"`
+	Salt string `json:"salt"`
+	// SpanID is that of the call's lines in the request log, which have the
+	// trace beside it. A trace's id is the client's choice, up to 16 bytes of it.
+	SpanID string    `json:"spanId,omitzero"`
+	Time   time.Time `json:"time"`
 }
 
 // Actor is who acted.
@@ -140,6 +143,7 @@ func (l *Log) encode(ctx context.Context, e Entry) ([]byte, error) {
 		e.Class = classAPIActivity
 	}
 	e.Time, e.Instance, e.Salt = l.Clock().UTC().Truncate(time.Millisecond), l.Instance, NewID()
+	e.SpanID = cmp.Or(e.SpanID, telemetry.SpanID(ctx))
 	if len(e.Objects) > 0 {
 		e.Count = max(e.Count, len(e.Objects))
 	}

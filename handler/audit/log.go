@@ -89,7 +89,7 @@ func New(o Options) (*Log, error) {
 
 // Authorise makes an entry durable before what it allows takes effect.
 func (l *Log) Authorise(ctx context.Context, e Entry) (*Ticket, error) {
-	e.Phase = Authorised
+	e.Phase, e.SpanID = Authorised, telemetry.SpanID(ctx)
 	if e.ID == "" {
 		e.ID = NewID()
 	}

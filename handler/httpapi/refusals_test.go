@@ -59,6 +59,29 @@ func TestAFloodOfSignedTokensDoesNotFillTheLog(t *testing.T) {
 	}
 }
 
+// Each request's entries have a name of their own, which its log lines have too.
+func TestEntriesNameTheirRequest(t *testing.T) {
+	a := newAPI(t)
+	for range 2 {
+		if got := a.call(t, http.MethodGet, "/api/v1/revocations", a.token(t, authz.Operator), ""); got.status != http.StatusOK {
+			t.Fatalf("answered %d", got.status)
+		}
+	}
+	if err := a.audit.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]string{}
+	for _, e := range a.entries(t) {
+		if id, there := ids[e.SpanID]; e.SpanID == "" || there && id != e.ID {
+			t.Errorf("entry %+v", e)
+		}
+		ids[e.SpanID] = e.ID
+	}
+	if len(ids) != 2 {
+		t.Errorf("%d requests", len(ids))
+	}
+}
+
 // entries are all that the log holds.
 func (a *api) entries(t *testing.T) (list []audit.Entry) {
 	t.Helper()
