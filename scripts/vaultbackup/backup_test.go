@@ -89,10 +89,7 @@ func (anyStepUp) RequireStepUp(authz.Principal) error { return nil }
 func (w *world) process(t *testing.T) *process {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	ring, err := keyring.New(keyring.Options{
-		Store: w.site.tables[keyring.Table], Wrapper: w.site.wrapper, Signer: w.site.signer, SignName: w.o.signName,
-		Clock: clock.System, Logger: logger,
-	})
+	ring, err := keyring.New(w.site.ring)
 	if err != nil {
 		t.Fatal(err)
 	}

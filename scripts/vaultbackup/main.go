@@ -81,7 +81,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 		}
 		return m.print(out)
 	}
-	transport, err := azure.NewTransport(o.localStack, getenv, clock.System)
+	transport, err := azure.NewTransport(o.localStack, getenv, clock.System, o.endpoints()...)
 	if err != nil {
 		return err
 	}

@@ -20,11 +20,10 @@ const job = "vaultbackup"
 
 // verifiedRing opens the backup's keyring with Key Vault, which verifies every
 // signature. It is in this process' memory only.
-func verifiedRing(ctx context.Context, o options, s *site, rows copied) (*keyring.Keyring, error) {
-	ring, err := keyring.New(keyring.Options{
-		Store: rows, Wrapper: s.wrapper, Signer: s.signer, SignName: o.signName,
-		Clock: clock.System, Logger: slog.New(slog.DiscardHandler),
-	})
+func verifiedRing(ctx context.Context, s *site, rows copied) (*keyring.Keyring, error) {
+	parts := s.ring
+	parts.Store = rows
+	ring, err := keyring.New(parts)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func restore(ctx context.Context, o options, s *site, out io.Writer) (*report, e
 	if err != nil {
 		return nil, err
 	}
-	ring, err := verifiedRing(ctx, o, s, rows)
+	ring, err := verifiedRing(ctx, s, rows)
 	if err != nil {
 		return nil, fmt.Errorf("the backup's keyring: %w", err)
 	}

@@ -1,26 +1,23 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 
 	"secureapi/handler/azure"
-	"secureapi/handler/azure/keyvault"
 	"secureapi/handler/azure/tables"
 	"secureapi/handler/keyring"
 	"secureapi/handler/operation"
 	"secureapi/handler/revocation"
 	"secureapi/handler/tokenvault"
+	"secureapi/scripts/azurekeyring"
 )
 
 const auditTable = "audit"
 
-// site is a deployment: its tables and vault keys.
+// site is a deployment: its tables and, where a vault is named, its keyring.
 type site struct {
-	tables  map[string]*tables.Store
-	wrapper keyring.KeyWrapper
-	signer  keyring.Signer
+	tables map[string]*tables.Store
+	ring   keyring.Options
 }
 
 func openSite(o options, t *azure.Transport, identity azcore.TokenCredential) (*site, error) {
@@ -29,7 +26,7 @@ func openSite(o options, t *azure.Transport, identity azcore.TokenCredential) (*
 		o.account: {tokenvault.Table, operation.Table, revocation.Table, keyring.Table},
 		o.audit:   {auditTable, tokenvault.ErasuresTable},
 	} {
-		service, err := tables.NewService("https://"+account+".table."+o.suffix, identity, t.ClientOptions(azure.Tables, nil))
+		service, err := tables.NewService(o.tables(account), identity, t.ClientOptions(azure.Tables, nil))
 		if err != nil {
 			return nil, err
 		}
@@ -42,12 +39,24 @@ func openSite(o options, t *azure.Transport, identity azcore.TokenCredential) (*
 	if o.vault == "" {
 		return s, nil
 	}
-	vault, err := keyvault.New(o.vault, identity, t.ClientOptions(azure.KeyVault, nil))
-	if err != nil {
-		return nil, err
+	var err error
+	s.ring, err = o.place().Open(identity, t)
+	return s, err
+}
+
+// place is where the flags say the keyring is.
+func (o options) place() azurekeyring.Place {
+	return azurekeyring.Place{Vault: o.vault, Tables: o.tables(o.account), WrapName: o.wrapName, SignName: o.signName}
+}
+
+// tables is the address of an account's tables.
+func (o options) tables(account string) string { return "https://" + account + ".table." + o.suffix }
+
+// endpoints are all the addresses that the tool calls: they may be in a private network.
+func (o options) endpoints() []string {
+	all := []string{o.tables(o.account), o.tables(o.audit), o.identity.AuthorityHost()}
+	if o.vault != "" {
+		all = append(all, o.vault)
 	}
-	var wrapErr, signErr error
-	s.wrapper, wrapErr = vault.Wrapper(o.wrapName)
-	s.signer, signErr = vault.Signer(o.signName)
-	return s, errors.Join(wrapErr, signErr)
+	return all
 }

@@ -6,16 +6,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"text/tabwriter"
 
 	"secureapi/handler/azure"
-	"secureapi/handler/azure/keyvault"
-	"secureapi/handler/azure/tables"
 	"secureapi/handler/clock"
 	"secureapi/handler/keyring"
 	"secureapi/scripts/azureidentity"
+	"secureapi/scripts/azurekeyring"
 )
 
 // target is what the flags name.
@@ -38,12 +36,17 @@ func runKeyring(ctx context.Context, args []string, w world) error {
 	if err != nil {
 		return err
 	}
-	transport, err := azure.NewTransport(t.localStack, w.getenv, clock.System, t.identity.AuthorityHost(), t.vault, t.tables())
+	place := t.place()
+	transport, err := azure.NewTransport(t.localStack, w.getenv, clock.System, append(place.Endpoints(), t.identity.AuthorityHost())...)
 	if err != nil {
 		return err
 	}
 	defer transport.Close()
-	options, err := t.options(transport)
+	credential, err := t.identity.Credential(transport)
+	if err != nil {
+		return err
+	}
+	options, err := place.Open(credential, transport)
 	if err != nil {
 		return err
 	}
@@ -69,34 +72,11 @@ func parse(args []string, getenv func(string) string, out io.Writer) (target, er
 	return t, nil
 }
 
-// tables is the address of the account's tables.
-func (t target) tables() string { return "https://" + t.account + ".table." + t.suffix }
-
-// options are the parts of the keyring, over the adapters that the handler uses.
-func (t target) options(transport *azure.Transport) (keyring.Options, error) {
-	credential, err := t.identity.Credential(transport)
-	if err != nil {
-		return keyring.Options{}, err
+// place is where the flags say the keyring is.
+func (t target) place() azurekeyring.Place {
+	return azurekeyring.Place{
+		Vault: t.vault, Tables: "https://" + t.account + ".table." + t.suffix, WrapName: t.wrapName, SignName: t.signName,
 	}
-	vault, err := keyvault.New(t.vault, credential, transport.ClientOptions(azure.KeyVault, nil))
-	if err != nil {
-		return keyring.Options{}, err
-	}
-	wrapper, wrapErr := vault.Wrapper(t.wrapName)
-	signer, signErr := vault.Signer(t.signName)
-	service, serviceErr := tables.NewService(
-		t.tables(), credential, transport.ClientOptions(azure.Tables, nil))
-	if err := errors.Join(wrapErr, signErr, serviceErr); err != nil {
-		return keyring.Options{}, err
-	}
-	store, err := service.Table(keyring.Table)
-	if err != nil {
-		return keyring.Options{}, err
-	}
-	return keyring.Options{
-		Store: store, Wrapper: wrapper, Signer: signer, SignName: t.signName,
-		Clock: clock.System, Logger: slog.New(slog.DiscardHandler),
-	}, nil
 }
 
 func bootstrap(ctx context.Context, o keyring.Options, out io.Writer) error {

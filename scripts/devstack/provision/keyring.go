@@ -8,13 +8,11 @@ package provision
 import (
 	"context"
 	"fmt"
-	"log/slog"
 
 	"secureapi/handler/azure"
-	"secureapi/handler/azure/keyvault"
-	"secureapi/handler/azure/tables"
 	"secureapi/handler/clock"
 	"secureapi/handler/keyring"
+	"secureapi/scripts/azurekeyring"
 	"secureapi/scripts/devstack/stack"
 )
 
@@ -27,29 +25,14 @@ func Keyring(ctx context.Context, s *stack.Stack) error {
 		return fmt.Errorf("bootstrapping the keyring: %w", err)
 	}
 	defer transport.Close()
-	vault, err := keyvault.New(env["KEY_VAULT_URL"], s.Credential(), transport.ClientOptions(azure.KeyVault, nil))
+	place := azurekeyring.Place{
+		Vault: env["KEY_VAULT_URL"], Tables: stack.Endpoint(s.DataAccount(), "table"),
+		WrapName: env["KEY_WRAP_NAME"], SignName: env["KEY_SIGN_NAME"],
+	}
+	options, err := place.Open(s.Credential(), transport)
 	if err != nil {
 		return fmt.Errorf("bootstrapping the keyring: %w", err)
 	}
-	wrapper, err := vault.Wrapper(env["KEY_WRAP_NAME"])
-	if err != nil {
-		return fmt.Errorf("bootstrapping the keyring: %w", err)
-	}
-	signer, err := vault.Signer(env["KEY_SIGN_NAME"])
-	if err != nil {
-		return fmt.Errorf("bootstrapping the keyring: %w", err)
-	}
-	service, err := tables.NewService(stack.Endpoint(s.DataAccount(), "table"), s.Credential(), transport.ClientOptions(azure.Tables, nil))
-	if err != nil {
-		return fmt.Errorf("bootstrapping the keyring: %w", err)
-	}
-	store, err := service.Table(keyring.Table)
-	if err != nil {
-		return fmt.Errorf("bootstrapping the keyring: %w", err)
-	}
-	_, err = keyring.Bootstrap(ctx, keyring.Options{
-		Store: store, Wrapper: wrapper, Signer: signer, SignName: env["KEY_SIGN_NAME"],
-		Clock: clock.System, Logger: slog.New(slog.DiscardHandler),
-	})
+	_, err = keyring.Bootstrap(ctx, options)
 	return err
 }
