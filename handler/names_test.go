@@ -198,18 +198,13 @@ func lastEntry(t *testing.T, store audit.Store) rowstore.Row {
 	t.Helper()
 	last := func(partition string) rowstore.Row {
 		var newest rowstore.Row
-		for page := (rowstore.Range{From: "0", To: "f", Limit: rowstore.MaxPage}); ; {
-			rows, next, err := store.List(t.Context(), partition, page)
+		for row, err := range rowstore.All(t.Context(), store, partition, rowstore.Range{From: "0", To: "f", Limit: rowstore.MaxPage}) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(rows) > 0 {
-				newest = rows[len(rows)-1]
-			}
-			if page.From = next; next == "" {
-				return newest
-			}
+			newest = row
 		}
+		return newest
 	}
 	entry := last(last("streams").Key)
 	if !strings.HasPrefix(entry.Key, "e|") {

@@ -377,22 +377,15 @@ func latest(ctx context.Context, store Store, key []byte) (c Checkpoint, version
 // registrations lists the streams of a partition in the order they were opened.
 func registrations(ctx context.Context, store Store, key []byte, partition string) ([]registration, error) {
 	var list []registration
-	page := rowstore.Range{Limit: rowstore.MaxPage}
-	for {
-		rows, next, err := store.List(ctx, partition, page)
+	for row, err := range rowstore.All(ctx, store, partition, rowstore.Range{Limit: rowstore.MaxPage}) {
 		if err != nil {
 			return nil, fmt.Errorf("listing streams: %w", err)
 		}
-		for _, row := range rows {
-			var r registration
-			if err := openRow(key, row, &r); err != nil {
-				return nil, &Broken{Stream: row.Key, What: "registration is forged"}
-			}
-			list = append(list, r)
+		var r registration
+		if err := openRow(key, row, &r); err != nil {
+			return nil, &Broken{Stream: row.Key, What: "registration is forged"}
 		}
-		if next == "" {
-			return list, nil
-		}
-		page.From = next
+		list = append(list, r)
 	}
+	return list, nil
 }

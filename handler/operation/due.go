@@ -139,30 +139,24 @@ func (l *DueList) Each(
 		return err
 	}
 	page := rowstore.Range{From: kind + "|", To: kind + "|" + afterNames, Limit: rowstore.MaxPage}
-	for {
-		rows, next, err := l.store.List(ctx, duePartition, page)
+	for row, err := range rowstore.All(ctx, l.store, duePartition, page) {
 		if err != nil {
 			return fmt.Errorf("listing due operations: %w", err)
 		}
-		for _, row := range rows {
-			tenant, id, _ := strings.Cut(strings.TrimPrefix(row.Key, kind+"|"), "|")
-			var body dueBody
-			if err := rowseal.Open(keys.RowSeal(), l.place(kind, tenant, id), row.Body, &body); err != nil {
-				bad(err)
-				continue
-			}
-			if l.now().Sub(body.Since) < minAge {
-				continue
-			}
-			if err := visit(Due{Tenant: tenant, Operation: id, version: row.Version}); err != nil {
-				return err
-			}
+		tenant, id, _ := strings.Cut(strings.TrimPrefix(row.Key, kind+"|"), "|")
+		var body dueBody
+		if err := rowseal.Open(keys.RowSeal(), l.place(kind, tenant, id), row.Body, &body); err != nil {
+			bad(err)
+			continue
 		}
-		if next == "" {
-			return nil
+		if l.now().Sub(body.Since) < minAge {
+			continue
 		}
-		page.From = next
+		if err := visit(Due{Tenant: tenant, Operation: id, version: row.Version}); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 func (l *DueList) place(kind, tenant, id string) rowseal.Place {

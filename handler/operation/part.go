@@ -93,23 +93,17 @@ func (s *Parts[D]) All(ctx context.Context, tenant, id string) ([]*Part[D], erro
 	}
 	var parts []*Part[D]
 	page := rowstore.Range{From: s.key(""), To: s.key(afterNames), Limit: rowstore.MaxPage}
-	for {
-		rows, next, err := s.store.List(ctx, Partition(tenant, id), page)
+	for row, err := range rowstore.All(ctx, s.store, Partition(tenant, id), page) {
 		if err != nil {
 			return nil, fmt.Errorf("listing %s rows: %w", s.kind, err)
 		}
-		for _, row := range rows {
-			part, err := s.open(keys, tenant, id, row)
-			if err != nil {
-				return nil, err
-			}
-			parts = append(parts, part)
+		part, err := s.open(keys, tenant, id, row)
+		if err != nil {
+			return nil, err
 		}
-		if next == "" {
-			return parts, nil
-		}
-		page.From = next
+		parts = append(parts, part)
 	}
+	return parts, nil
 }
 
 func (s *Parts[D]) open(keys *keyring.Keys, tenant, id string, row rowstore.Row) (*Part[D], error) {

@@ -56,26 +56,19 @@ const hexDigits = "0123456789abcdef"
 func (e *Erasures) replayShard(
 	ctx context.Context, keys *keyring.Keys, p authz.Principal, shard string, done *Replayed,
 ) error {
-	page := rowstore.Range{Limit: rowstore.MaxPage}
-	for {
-		rows, next, err := e.Erased.List(ctx, partitionOf(p.TenantID, shard), page)
+	for row, err := range rowstore.All(ctx, e.Erased, partitionOf(p.TenantID, shard), rowstore.Range{Limit: rowstore.MaxPage}) {
 		if err != nil {
 			return fmt.Errorf("listing the register of erasures: %w", err)
 		}
-		for _, row := range rows {
-			var r registration
-			if err := rowseal.Open(keys.RowSeal(), registrationPlace(p.TenantID, row.Key), row.Body, &r); err != nil {
-				return err
-			}
-			if err := e.replayOne(ctx, keys, p, row.Key, r, done); err != nil {
-				return err
-			}
+		var r registration
+		if err := rowseal.Open(keys.RowSeal(), registrationPlace(p.TenantID, row.Key), row.Body, &r); err != nil {
+			return err
 		}
-		if next == "" {
-			return nil
+		if err := e.replayOne(ctx, keys, p, row.Key, r, done); err != nil {
+			return err
 		}
-		page.From = next
 	}
+	return nil
 }
 
 func (e *Erasures) replayOne(

@@ -223,16 +223,12 @@ func (a *app) auditBodies(t *testing.T) [][]byte {
 	table, err := service.Table("audit")
 	must(t, err)
 	list := func(partition string) (rows []rowstore.Row) {
-		page := rowstore.Range{Limit: rowstore.MaxPage}
-		for {
-			some, next, err := table.List(context.WithoutCancel(t.Context()), partition, page)
+		ctx := context.WithoutCancel(t.Context())
+		for row, err := range rowstore.All(ctx, table, partition, rowstore.Range{Limit: rowstore.MaxPage}) {
 			must(t, err)
-			rows = append(rows, some...)
-			if next == "" {
-				return rows
-			}
-			page.From = next
+			rows = append(rows, row)
 		}
+		return rows
 	}
 	var bodies [][]byte
 	for _, stream := range append(list("streams"), list("streams.closed")...) {
