@@ -12,6 +12,7 @@
 package clock
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"math"
@@ -39,4 +40,16 @@ func Jitter(d time.Duration) time.Duration {
 	_, _ = rand.Read(b[:]) // never fails: it ends the process instead
 	part := int64(binary.NativeEndian.Uint16(b[:]))
 	return d - d/10 + time.Duration(int64(d/5)*part/math.MaxUint16)
+}
+
+// Sleep waits, and reports whether the time passed before ctx ended.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -73,7 +73,7 @@ func (k *Keyring) Run(ctx context.Context) {
 	if k.held.Load() != nil {
 		wait = jitter(RefreshEvery)
 	}
-	for sleep(ctx, wait) {
+	for clock.Sleep(ctx, wait) {
 		err := k.Load(ctx)
 		switch {
 		case err == nil:
@@ -88,18 +88,6 @@ func (k *Keyring) Run(ctx context.Context) {
 		}
 		retry = min(max(2*retry, firstRetry), RefreshEvery)
 		wait = jitter(retry)
-	}
-}
-
-// sleep reports whether the time passed before ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -168,6 +168,6 @@ func (l *List) keepFresh(ctx context.Context, t *tenant) {
 			l.Logger.WarnContext(ctx, "revocation list not refreshed", "tenant", t.id, "error", err)
 			wait = retryEvery
 		}
-		sleep(ctx, clock.Jitter(wait))
+		clock.Sleep(ctx, clock.Jitter(wait))
 	}
 }

@@ -147,7 +147,7 @@ func (l *List) put(ctx context.Context, t *tenant, e Entry) (Entry, error) {
 	defer t.leave()
 	var failed error
 	for n := range maxTries {
-		if !sleep(ctx, clock.Jitter(time.Duration(n)*firstPause)) {
+		if !clock.Sleep(ctx, clock.Jitter(time.Duration(n)*firstPause)) {
 			break
 		}
 		started := l.Clock()
@@ -168,18 +168,6 @@ func (l *List) put(ctx context.Context, t *tenant, e Entry) (Entry, error) {
 		}
 	}
 	return Entry{}, fmt.Errorf("%w: %w", rowstore.ErrUnavailable, errors.Join(failed, context.Cause(ctx)))
-}
-
-// sleep reports whether the time passed before ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // again reports whether a failed write is worth reading the row once more.
