@@ -3,7 +3,7 @@ package clocktest
 
 import (
 	"time"
-	"unsafe"
+	"unsafe" //nolint:depguard // for tests only: package time has no other way to make such a time
 )
 
 // Frozen is the time d after now for a process that was frozen in between: the
@@ -13,7 +13,7 @@ import (
 func Frozen(now time.Time, d time.Duration) time.Time {
 	const wallSecond = 1 << 30 // with a monotonic reading: a flag, 33 bits of seconds, 30 of nanoseconds
 	then := now
-	(*struct { //nolint:gosec // G103: there is no other way, and it is checked below
+	(*struct {
 		wall uint64
 		ext  int64
 		loc  *time.Location
