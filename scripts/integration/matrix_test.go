@@ -28,7 +28,7 @@ stand-in in both modes. Every row was met as measured; no cell is assumed.
 - **host**: the host stand-in. The handler has not seen the request.
 - **closed**: the connection was ended without an answer.
 
-The stand-in reads messages with Go's parser, where the real host has Kestrel's behind Azure's front end, which are stricter (bare LF,
+The stand-in reads messages with Go's parser, where the real host has Kestrel's behind Azure's front end, which may read some rows otherwise (bare LF,
 folded lines, a length beside chunked). What this shows for them is that the handler's own reading never yields a second request, and
 that it executes no more requests than the host says it has made.
 `
