@@ -48,7 +48,19 @@ var (
 // load reads every Markdown file under root.
 func load(root string) (documents, error) {
 	docs := documents{}
-	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+	err := readAll(root, ".md", func(name, text string) {
+		docs[name] = parse(name, text)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading documents: %w", err)
+	}
+	return docs, nil
+}
+
+// readAll reads the files of this project whose names end so. The name that visit
+// is given is relative to root, with slashes.
+func readAll(root, suffix string, visit func(name, text string)) error {
+	return filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -58,7 +70,7 @@ func load(root string) (documents, error) {
 			}
 			return nil
 		}
-		if filepath.Ext(p) != ".md" {
+		if !strings.HasSuffix(p, suffix) {
 			return nil
 		}
 		text, err := os.ReadFile(p)
@@ -69,14 +81,9 @@ func load(root string) (documents, error) {
 		if err != nil {
 			return err
 		}
-		name := filepath.ToSlash(rel)
-		docs[name] = parse(name, string(text))
+		visit(filepath.ToSlash(rel), string(text))
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("reading documents: %w", err)
-	}
-	return docs, nil
 }
 
 func (docs documents) names() []string { return slices.Sorted(maps.Keys(docs)) }

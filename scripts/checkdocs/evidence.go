@@ -2,12 +2,10 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -32,36 +30,15 @@ type inventory struct {
 // newInventory collects the names of all test functions under root.
 func newInventory(root string) (inventory, error) {
 	inv := inventory{root, map[string]bool{}}
-	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	err := readAll(root, "_test.go", func(_, text string) {
+		for _, m := range testFunc.FindAllStringSubmatch(text, -1) {
+			inv.tests[m[1]] = true
 		}
-		if d.IsDir() {
-			if slices.Contains(skipped, d.Name()) {
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		if !strings.HasSuffix(p, "_test.go") {
-			return nil
-		}
-		return inv.read(p)
 	})
 	if err != nil {
 		return inventory{}, fmt.Errorf("collecting tests: %w", err)
 	}
 	return inv, nil
-}
-
-func (inv inventory) read(name string) error {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return err
-	}
-	for _, m := range testFunc.FindAllSubmatch(text, -1) {
-		inv.tests[string(m[1])] = true
-	}
-	return nil
 }
 
 // named reports tests that a document names and that do not exist.

@@ -24,13 +24,9 @@ import (
 // maxNote bounds a blob that is copied: a checkpoint has some 250 bytes.
 const maxNote = 64 << 10
 
-// Rows reads table "audit"; handler/azure/tables has it.
-type Rows interface {
-	List(ctx context.Context, partition string, r rowstore.Range) (rows []rowstore.Row, next string, err error)
-}
-
-// Export copies rows and blobs. url is the container's.
-func Export(ctx context.Context, table Rows, url string, credential azcore.TokenCredential, options azcore.ClientOptions) (verify.Archive, error) {
+// Export copies the rows of table "audit", which handler/azure/tables reads, and
+// the blobs. url is the container's.
+func Export(ctx context.Context, table rowstore.Lister, url string, credential azcore.TokenCredential, options azcore.ClientOptions) (verify.Archive, error) {
 	var a verify.Archive
 	// Blobs first: a checkpoint that is published meanwhile covers rows that
 	// are still to be read, and must not look like a truncated table.
@@ -60,19 +56,14 @@ func Export(ctx context.Context, table Rows, url string, credential azcore.Token
 	return a, nil
 }
 
-func list(ctx context.Context, table Rows, partition string) (all []verify.Row, err error) {
-	for page := (rowstore.Range{Limit: rowstore.MaxPage}); ; {
-		rows, next, err := table.List(ctx, partition, page)
+func list(ctx context.Context, table rowstore.Lister, partition string) (all []verify.Row, err error) {
+	for row, err := range rowstore.All(ctx, table, partition, rowstore.Range{Limit: rowstore.MaxPage}) {
 		if err != nil {
 			return nil, fmt.Errorf("exporting rows: %w", err)
 		}
-		for _, row := range rows {
-			all = append(all, verify.Row{Partition: row.Partition, Key: row.Key, Body: row.Body, Attributes: row.Attributes})
-		}
-		if page.From = next; next == "" {
-			return all, nil
-		}
+		all = append(all, verify.Row{Partition: row.Partition, Key: row.Key, Body: row.Body, Attributes: row.Attributes})
 	}
+	return all, nil
 }
 
 func notes(ctx context.Context, url string, credential azcore.TokenCredential, options azcore.ClientOptions) (map[string][]byte, error) {
